@@ -1,0 +1,37 @@
+"""Emotion labels, and the policy that decides whose emotion may be recognised at all."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+Emotion: TypeAlias = Literal["surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful"]
+"""The seven labels of the Qwen realtime protocol (section 4.8)."""
+
+EMOTIONS: tuple[Emotion, ...] = ("surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful")
+
+Role: TypeAlias = Literal["customer", "agent", "other"]
+
+EmotionPolicy: TypeAlias = Literal["on", "off_role", "off_unknown_role", "off_opt_out"]
+"""Why the emotion of a leg is recognised or not; stored with the leg.
+
+``on``: an explicit customer who has not opted out. ``off_role``: an agent or another employee.
+``off_unknown_role``: no ``start`` record said who speaks, so the leg counts as an agent's.
+``off_opt_out``: the caller refused.
+"""
+
+
+def decide_emotion_policy(
+    *, role: Role, role_is_explicit: bool, emotion_consent: bool | None
+) -> EmotionPolicy:
+    """Decide whether a leg's emotion may be inferred.
+
+    Art. 5(1)(f) of the EU AI Act prohibits inferring employees' emotions at work, so everything but
+    an explicit customer is off, whatever a configuration says.
+    """
+    if not role_is_explicit:
+        return "off_unknown_role"
+    if role != "customer":
+        return "off_role"
+    if emotion_consent is False:
+        return "off_opt_out"
+    return "on"
