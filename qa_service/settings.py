@@ -17,42 +17,48 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="QA_", env_file=".env", extra="ignore", frozen=True)
 
     # --- Kafka ------------------------------------------------------------------------------------
-    kafka_bootstrap: str = Field("localhost:9092", description="Kafka bootstrap servers, host:port[,…].")
+    kafka_bootstrap: str = Field(
+        default="localhost:9092", description="Kafka bootstrap servers, host:port[,…]."
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How to talk to the brokers."
+        default="PLAINTEXT", description="How to talk to the brokers."
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="SASL mechanism, where SASL is used."
+        default="SCRAM-SHA-512", description="SASL mechanism, where SASL is used."
     )
-    kafka_username: str | None = Field(None, description="SASL user.")
-    kafka_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_username: str | None = Field(default=None, description="SASL user.")
+    kafka_password: SecretStr | None = Field(default=None, description="SASL password.")
     kafka_ca_file: Path | None = Field(
-        None, description="CA certificates for the brokers; default: the system's."
+        default=None, description="CA certificates for the brokers; default: the system's."
     )
-    kafka_cert_file: Path | None = Field(None, description="Client certificate (mTLS).")
-    kafka_key_file: Path | None = Field(None, description="Client key (mTLS).")
+    kafka_cert_file: Path | None = Field(default=None, description="Client certificate (mTLS).")
+    kafka_key_file: Path | None = Field(default=None, description="Client key (mTLS).")
     kafka_idempotence: bool = Field(
         default=True, description="Idempotent producers; off only for brokers without them."
     )
-    audio_topic: str = Field("telephony.audio", description="Topic the telephony platform publishes to.")
-    dlq_topic: str = Field("telephony.audio.dlq", description="Topic for records that cannot be decoded.")
-    alerts_topic: str = Field("qa.alerts", description="Topic for incidents.")
-    transcripts_topic: str = Field("qa.transcripts", description="Topic for finished utterances.")
-    partials_topic: str = Field("qa.partials", description="Topic for partial results (best effort).")
-    publish_partials: bool = Field(default=True, description="Publish partial results at all.")
-    consumer_group: str = Field("qa-service", description="Consumer group of the workers.")
-    group_instance_id: str | None = Field(
-        None, description="Static group membership: a name unique to this worker, e.g. its pod name."
+    audio_topic: str = Field(
+        default="telephony.audio", description="Topic the telephony platform publishes to."
     )
-    session_timeout_s: float = Field(10.0, gt=0, description="Kafka group session time-out.")
+    dlq_topic: str = Field(
+        default="telephony.audio.dlq", description="Topic for records that cannot be decoded."
+    )
+    alerts_topic: str = Field(default="qa.alerts", description="Topic for incidents.")
+    transcripts_topic: str = Field(default="qa.transcripts", description="Topic for finished utterances.")
+    partials_topic: str = Field(default="qa.partials", description="Topic for partial results (best effort).")
+    publish_partials: bool = Field(default=True, description="Publish partial results at all.")
+    consumer_group: str = Field(default="qa-service", description="Consumer group of the workers.")
+    group_instance_id: str | None = Field(
+        default=None, description="Static group membership: a name unique to this worker, e.g. its pod name."
+    )
+    session_timeout_s: float = Field(default=10.0, gt=0, description="Kafka group session time-out.")
     start_from: Literal["earliest", "latest"] = Field(
-        "latest", description="Where to begin on a partition for which nothing was ever stored."
+        default="latest", description="Where to begin on a partition for which nothing was ever stored."
     )
     dlq_max_run: int = Field(
-        100, gt=0, description="Undecodable records in a row after which a partition pauses loudly."
+        default=100, gt=0, description="Undecodable records in a row after which a partition pauses loudly."
     )
     dlq_max_ratio: float = Field(
-        0.5,
+        default=0.5,
         gt=0,
         le=1,
         description="Share of undecodable records, over the last 1000, that pauses a partition.",
@@ -60,56 +66,71 @@ class Settings(BaseSettings):
 
     # --- PostgreSQL -------------------------------------------------------------------------------
     database_url: SecretStr = Field(
-        SecretStr("postgresql://localhost:5432/qa"), description="PostgreSQL of the service."
+        default=SecretStr("postgresql://localhost:5432/qa"), description="PostgreSQL of the service."
     )
-    database_pool_size: int = Field(5, gt=0, description="Connections per process.")
+    database_pool_size: int = Field(default=5, gt=0, description="Connections per process.")
 
     # --- Recogniser, as its client ----------------------------------------------------------------
     asr_url: str | None = Field(
-        None, description="wss:// or ws:// address of the recogniser; default: the cloud of QA_ASR_REGION."
+        default=None,
+        description="wss:// or ws:// address of the recogniser; default: the cloud of QA_ASR_REGION.",
     )
-    asr_region: Literal["intl", "cn"] = Field("intl", description="Cloud region, when no URL is given.")
-    asr_workspace: str | None = Field(None, description="Cloud workspace id, if keys belong to one.")
-    asr_api_key: SecretStr | None = Field(None, description="API key of the recogniser.")
-    asr_model: str = Field("qwen3-asr-flash-realtime", description="Model asked for.")
+    asr_region: Literal["intl", "cn"] = Field(
+        default="intl", description="Cloud region, when no URL is given."
+    )
+    asr_workspace: str | None = Field(default=None, description="Cloud workspace id, if keys belong to one.")
+    asr_api_key: SecretStr | None = Field(default=None, description="API key of the recogniser.")
+    asr_model: str = Field(default="qwen3-asr-flash-realtime", description="Model asked for.")
     asr_language: str | None = Field(
-        None, description="Language asked for when a leg names none; default: detect."
+        default=None, description="Language asked for when a leg names none; default: detect."
     )
     asr_vad_threshold: float = Field(
-        0.2, ge=-1, le=1, description="Voice threshold, -1 … 1, lower is more sensitive."
+        default=0.2, ge=-1, le=1, description="Voice threshold, -1 … 1, lower is more sensitive."
     )
-    asr_silence_ms: int = Field(800, ge=200, le=6000, description="Silence that ends an utterance.")
+    asr_silence_ms: int = Field(default=800, ge=200, le=6000, description="Silence that ends an utterance.")
     asr_sessions_per_second: float = Field(
-        20.0, gt=0, description="New sessions a second for this replica: its share of the account's 20."
+        default=20.0,
+        gt=0,
+        description="New sessions a second for this replica: its share of the account's 20.",
     )
-    asr_final_timeout_s: float = Field(30.0, gt=0, description="Wait for a missing final before replaying.")
+    asr_final_timeout_s: float = Field(
+        default=30.0, gt=0, description="Wait for a missing final before replaying."
+    )
 
     # --- Worker -----------------------------------------------------------------------------------
-    max_legs: int = Field(500, gt=0, description="Legs one worker holds; beyond, records wait in Kafka.")
-    leg_idle_s: float = Field(60.0, gt=0, description="Record time without a record of a leg that ends it.")
-    replay_buffer_s: float = Field(120.0, gt=0, description="Audio kept per leg until it is covered.")
-    shutdown_grace_s: float = Field(10.0, ge=0, description="Wait for finals on SIGTERM.")
-    rules_file: Path | None = Field(None, description="Rule set; default: the one in the package.")
+    max_legs: int = Field(
+        default=500, gt=0, description="Legs one worker holds; beyond, records wait in Kafka."
+    )
+    leg_idle_s: float = Field(
+        default=60.0, gt=0, description="Record time without a record of a leg that ends it."
+    )
+    replay_buffer_s: float = Field(default=120.0, gt=0, description="Audio kept per leg until it is covered.")
+    shutdown_grace_s: float = Field(default=10.0, ge=0, description="Wait for finals on SIGTERM.")
+    rules_file: Path | None = Field(default=None, description="Rule set; default: the one in the package.")
     recording_url: str | None = Field(
-        None,
+        default=None,
         description="Template of a link to the recording, e.g. https://rec.example/{call_id}?t={start_s}.",
     )
 
     # --- Own ASR server ---------------------------------------------------------------------------
-    server_host: str = Field("127.0.0.1", description="Address the asr-server listens on.")
-    server_port: Port = Field(8000, description="Port the asr-server listens on.")
-    server_api_keys: tuple[SecretStr, ...] = Field((), description="Keys the asr-server accepts (JSON list).")
-    server_threads: int = Field(2, gt=0, description="Recognitions side by side.")
+    server_host: str = Field(default="127.0.0.1", description="Address the asr-server listens on.")
+    server_port: Port = Field(default=8000, description="Port the asr-server listens on.")
+    server_api_keys: tuple[SecretStr, ...] = Field(
+        default=(), description="Keys the asr-server accepts (JSON list)."
+    )
+    server_threads: int = Field(default=2, gt=0, description="Recognitions side by side.")
 
     # --- All long-running parts -------------------------------------------------------------------
-    health_host: str = Field("0.0.0.0", description="Address of /livez, /readyz and /metrics.")  # noqa: S104 - probes come from outside the pod
-    health_port: Port = Field(9090, description="Port of /livez, /readyz and /metrics.")
-    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal.")
+    health_host: str = Field(default="0.0.0.0", description="Address of /livez, /readyz and /metrics.")  # noqa: S104 - probes come from outside the pod
+    health_port: Port = Field(default=9090, description="Port of /livez, /readyz and /metrics.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: console on a terminal."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level logged."
+        default="info", description="Lowest level logged."
     )
     cache_dir: Path | None = Field(
-        None, description="Model files and embedded parts; default: ~/.cache/qa-service."
+        default=None, description="Model files and embedded parts; default: ~/.cache/qa-service."
     )
 
     @field_validator("database_url")

@@ -30,6 +30,8 @@ class CallRow(Struct, frozen=True, kw_only=True):
     """Offset of the newest applied record that was not audio; a replayed one writes nothing again."""
     tenant: str | None
     ended: bool
+    last_offset: int = -1
+    """Offset of the newest record of this call: a successor that reads from an earlier one must know it."""
 
 
 class LegRow(Struct, frozen=True, kw_only=True):
@@ -60,6 +62,8 @@ class LegRow(Struct, frozen=True, kw_only=True):
     """Number of utterances released."""
     paused: bool
     ended: bool
+    covered_seq: int | None = None
+    """Frame number of the newest frame that is covered; tells loss from silence after a restart."""
 
 
 OutboxTopic: TypeAlias = Literal["alerts", "transcripts"]

@@ -1,11 +1,12 @@
 """Programs that we start: they die with us, stop within a bound, and are heard when they fail.
 
-Three decisions stand here. A child gets a session of its own, so that Ctrl-C in a terminal reaches us alone and we
-choose the order in which parts stop. On Linux the kernel is asked to signal the child when we die, however we die; on
-other systems only an orderly exit of ours stops it. Its output goes to a file, whose end becomes part of our message.
+Three decisions stand here. A child gets a session of its own, so that Ctrl-C in a terminal reaches us alone
+and we choose the order in which parts stop. On Linux the kernel is asked to signal the child when we die,
+however we die; on other systems only an orderly exit of ours stops it. Its output goes to a file, whose end
+becomes part of our message.
 
-The kernel's death signal follows the *thread* that started the child: start children in a thread that lives as long as
-they should, which for an event loop means its own, not a worker of ``asyncio.to_thread``.
+The kernel's death signal follows the *thread* that started the child: start children in a thread that lives
+as long as they should, which for an event loop means its own, not a worker of ``asyncio.to_thread``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaClient
+from aiokafka.errors import KafkaError
 
 from qa_service.embedded.errors import StartError
 
@@ -103,15 +107,17 @@ async def await_ready(
         await asyncio.sleep(_POLL_S)
 
 
-async def accepts_connections(port: int) -> bool:
-    """Whether something listens on ``port`` of the loopback address."""
+async def broker_answers(port: int) -> bool:
+    """Whether a Kafka broker on ``port`` of the loopback address describes its cluster."""
+    if not await _accepts_connections(port):
+        return False  # asked no further: the client would log each refusal as an error
+    client = AIOKafkaClient(bootstrap_servers=f"127.0.0.1:{port}")
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
+        await client.bootstrap()
+    except KafkaError:
         return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    finally:
+        await client.close()
     return True
 
 
@@ -123,7 +129,18 @@ def free_port() -> int:
         return port
 
 
+async def _accepts_connections(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
 def _dying_with_us(stop_signal: signal.Signals) -> list[str]:
-    """The prefix that has the kernel send ``stop_signal`` when we die; empty where ``setpriv`` is not found."""
+    """The prefix that has the kernel send ``stop_signal`` when we die; empty without ``setpriv``."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG"), "--"] if setpriv else []

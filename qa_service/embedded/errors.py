@@ -7,8 +7,8 @@ class EmbeddedError(Exception):
     """An embedded part cannot be had; the message is one line with the remedy in it."""
 
 
-class UnsupportedPlatformError(EmbeddedError):
-    """No program of this part exists for this machine: the user names an external server instead."""
+class ProgramMissingError(EmbeddedError):
+    """The program of this part cannot be had here: no build for this machine, or no way to fetch it."""
 
 
 class StartError(EmbeddedError):

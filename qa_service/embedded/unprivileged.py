@@ -1,8 +1,8 @@
 """How a root process runs a program that refuses root, without adding users or giving files away.
 
-The first choice is a user namespace in which our own uid goes by another number: files stay where and whose they are.
-Where namespaces are forbidden (many containers), the program runs as the user ``nobody``; what it needs must then be
-reachable for that user, and what it writes must belong to it.
+The first choice is a user namespace in which our own uid goes by another number: files stay where and whose
+they are. Where namespaces are forbidden (many containers), the program runs as the user ``nobody``; what it
+needs must then be reachable for that user, and what it writes must belong to it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ class Disguise:
     uid: int | None = None
 
     def can_execute(self, program: Path) -> bool:
-        """Whether ``program --version`` runs under this disguise."""
-        return _succeeds(*self.prefix, str(program), "--version")
+        """Whether ``program --version`` runs under this disguise.
+
+        A shell stands between, since ``setpriv`` itself still opens files with the rights of root.
+        """
+        return _succeeds(*self.prefix, "sh", "-c", 'exec "$0" --version', str(program))
 
     def hand_over(self, directory: Path) -> None:
         """Make ``directory``, which must be new and empty, the program's own.

@@ -1,8 +1,8 @@
 """Third-party data and binaries fetched as files pinned by digest, never installed as importable packages.
 
-Decided here: where fetched files live (one cache folder, shared by processes), how two processes keep out of
-each other's way (a lock file per thing), and that nothing appears in the cache under its final name before its
-digest was found right.
+Decided here: where fetched files live (one cache folder, shared by processes), how two processes keep out
+of each other's way (a lock file per thing), and that nothing appears in the cache under its final name
+before its digest was found right.
 """
 
 from __future__ import annotations

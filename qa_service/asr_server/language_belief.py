@@ -1,0 +1,42 @@
+"""What language a session's speaker is likely to use next, by what was heard before.
+
+Decided here: a leg rarely changes its language, and a short "yes" tells little about it. Each final adds its
+detection, weighted by its length, to a belief of bounded weight, so that the past steadies short utterances but a
+clear change of language wins at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+_FULL_WEIGHT_S: Final = 3.0  # an utterance of this length counts as one; shorter ones in proportion
+_MAX_WEIGHT: Final = 2.0  # how much past counts: a detection of about 98 % overrules the longest one
+_UNHEARD: Final = 0.04  # weight of each language never heard: about one in the protocol's 27
+
+
+class LanguageBelief:
+    """The belief of one session; `prior` is empty until something was heard."""
+
+    def __init__(self) -> None:
+        # Sum of the detections so far; its total never exceeds _MAX_WEIGHT.
+        self._weights: dict[str, float] = {}
+
+    @property
+    def prior(self) -> Mapping[str, float]:
+        """How likely each language is, not normalised; those not in it are as likely as `UNHEARD`."""
+        return MappingProxyType({language: weight + _UNHEARD for language, weight in self._weights.items()})
+
+    def observe(self, probabilities: Mapping[str, float], duration_s: float) -> None:
+        """Add the detection made on one utterance."""
+        weight = min(duration_s / _FULL_WEIGHT_S, 1.0)
+        for language, probability in probabilities.items():
+            self._weights[language] = self._weights.get(language, 0.0) + weight * probability
+        if (total := sum(self._weights.values())) > _MAX_WEIGHT:
+            self._weights = {name: value * _MAX_WEIGHT / total for name, value in self._weights.items()}
+
+
+def apply_prior(probabilities: Mapping[str, float], prior: Mapping[str, float]) -> str:
+    """The most likely language of a detection, given a prior as `LanguageBelief` makes it."""
+    return max(probabilities, key=lambda language: probabilities[language] * prior.get(language, _UNHEARD))

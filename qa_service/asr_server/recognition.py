@@ -1,0 +1,109 @@
+"""One utterance made into text and emotion: what a recognition thread runs.
+
+Decided here: an utterance too long for the engine is cut into pieces. The cuts do not move as it grows, so what was
+recognised of all pieces but the last is kept, and each new look at it costs one piece.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from qa_service.asr_server.emotion_recogniser import EmotionRecogniser
+from qa_service.asr_server.engines import SAMPLE_RATE_HZ, Engine, Hints, Segment, Transcript
+from qa_service.asr_server.engines.cutting import pieces
+from qa_service.audio.resample import PCM_SAMPLE_BYTES, resample, samples_of_pcm
+
+_EMOTION_RATE_HZ: Final = 8_000  # what emotion recognisers take
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """The sound of an utterance, or of its beginning: PCM, its rate, how much of it is voiced (None: unknown)."""
+
+    pcm: bytes
+    rate_hz: int
+    voiced_s: float | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.pcm) / PCM_SAMPLE_BYTES / self.rate_hz
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was heard in an utterance."""
+
+    transcript: Transcript
+    cost_s: float
+    """Seconds that it took."""
+    voice: object | None = None
+    """For the speaker's mood to judge; None where nobody listened for an emotion."""
+
+
+class UtteranceRecogniser:
+    """Recognises one utterance as it grows. Several threads may be at it: each looks at sound of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        # The transcripts of pieces that are complete, by their span in samples.
+        self._settled: dict[tuple[int, int], Transcript] = {}
+
+    def look(self, sound: Sound, hints: Hints) -> Finding:
+        """The text of what has been said so far; no emotion."""
+        begun = time.monotonic()
+        transcript = self._transcribe(samples_of_pcm(sound.pcm), sound, hints)
+        return Finding(transcript=transcript, cost_s=time.monotonic() - begun)
+
+    def conclude(self, sound: Sound, hints: Hints, emotions: EmotionRecogniser | None) -> Finding:
+        """The text of the whole utterance, and what is to be heard in the voice if somebody listens for it."""
+        begun = time.monotonic()
+        samples = samples_of_pcm(sound.pcm)
+        transcript = self._transcribe(samples, sound, hints)
+        voice: object | None = None
+        if emotions is not None:
+            voice = emotions.hear(resample(samples, sound.rate_hz, _EMOTION_RATE_HZ))
+        return Finding(transcript=transcript, cost_s=time.monotonic() - begun, voice=voice)
+
+    def _transcribe(self, samples: Float32, sound: Sound, hints: Hints) -> Transcript:
+        wide = resample(samples, sound.rate_hz, SAMPLE_RATE_HZ)
+        *complete, last = pieces(wide, self._engine.capabilities.max_segment_s)
+        if not complete:
+            return self._engine.transcribe(Segment(samples=wide, voiced_s=sound.voiced_s), hints)
+        settled = [self._settle(span, wide, hints) for span in complete]
+        said, language = _joined(settled), settled[0].language
+        # The client may have been shown more than the complete pieces hold: the last one must begin with that.
+        shown = hints.prefix.removeprefix(said).lstrip() if hints.prefix.startswith(said) else ""
+        segment = Segment(samples=wide[slice(*last)])
+        tail = self._engine.transcribe(segment, replace(hints, language=language, prefix=shown))
+        return replace(
+            tail,
+            text=_joined([*settled, tail]),
+            language=language,
+            language_probabilities=settled[0].language_probabilities,
+        )
+
+    def _settle(self, span: tuple[int, int], wide: Float32, hints: Hints) -> Transcript:
+        """The transcript of a piece that will not grow any more; all pieces speak the language of the first."""
+        if span not in self._settled:
+            language = next((known.language for known in self._settled.values()), hints.language)
+            segment = Segment(samples=wide[slice(*span)])
+            heard = self._engine.transcribe(segment, replace(hints, language=language, prefix=""))
+            self._settled[span] = heard
+        return self._settled[span]
+
+
+def _joined(transcripts: list[Transcript]) -> str:
+    """The texts of successive pieces, with a blank between them where the script has blanks."""
+    whole = ""
+    for transcript in transcripts:
+        gap = " " if whole and transcript.text[:1].isascii() else ""
+        whole += gap + transcript.text
+    return whole

@@ -1,0 +1,77 @@
+"""One utterance on its way from its first sound to its final text: what is known of it and what is being asked.
+
+Decided here: when the next look is due (about a second of new sound, more if looks are slow), that stable text stands
+still while a final is being decoded with it as its beginning, and which speculative final may become the final.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from qa_service.asr_server.agreement import Agreement, Shown
+from qa_service.asr_server.engines import Hints
+from qa_service.asr_server.recognition import Finding, UtteranceRecogniser
+from qa_service.asr_server.scheduler import Job
+from qa_service.asr_server.segmenter import CAP_MS, CUT_SEARCH_MS
+
+FIRST_LOOK_MS: Final = 700  # of sound after the onset: earlier there is rarely a whole word
+LOOK_INTERVAL_MS: Final = 1_000  # of new sound
+_LOOK_SHARE: Final = 0.5  # of real time that looks at one utterance may take at most
+# Sound that may yet be cut off and go to the next utterance must not enter this one's stable text.
+_LAST_LOOK_MS: Final = CAP_MS - CUT_SEARCH_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """A final being decoded in case the silence goes on: it holds if voice was last heard at ``speech_end_ms``."""
+
+    job: Job[Finding]
+    speech_end_ms: int
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Turn:
+    """The state of one utterance."""
+
+    item_id: str
+    start_ms: int
+    recogniser: UtteranceRecogniser
+    # What the engine is told of it, but for the stable text.
+    hints: Hints
+    # Whether anybody may listen for an emotion in it.
+    emotion_on: bool
+    agreement: Agreement = field(default_factory=Agreement)
+    # The look that waits or runs.
+    look: Job[Finding] | None = None
+    # Time at which the next look is due.
+    look_due_ms: int = 0
+    # The final that is being decoded ahead of the end of the silence.
+    speculation: Speculation | None = None
+    # Whether its audio has ended: looks are of no use any more.
+    ended: bool = False
+
+    def wants_look(self, heard_ms: int) -> bool:
+        """Whether a look is due at ``heard_ms`` and none is running."""
+        return (
+            not self.ended
+            and self.speculation is None
+            and heard_ms >= self.look_due_ms
+            and heard_ms - self.start_ms < _LAST_LOOK_MS
+            and (self.look is None or not self.look.running)
+        )
+
+    def plan_look(self, heard_ms: int) -> None:
+        """A look was asked for with the sound up to ``heard_ms``."""
+        self.look_due_ms = heard_ms + LOOK_INTERVAL_MS
+
+    def learn_cost(self, heard_ms: int, cost_s: float) -> None:
+        """A look at the sound up to ``heard_ms`` took ``cost_s`` seconds: slow ones are made less often."""
+        self.look_due_ms = max(self.look_due_ms, heard_ms + round(1000 * cost_s / _LOOK_SHARE))
+
+    def take(self, hypothesis: str) -> Shown:
+        """What to show for what a look has found."""
+        if self.ended or self.speculation is not None:
+            # A final is being decoded that begins with the stable text as it is now.
+            return self.agreement.show(hypothesis)
+        return self.agreement.observe(hypothesis)

@@ -1,0 +1,72 @@
+"""``qa-service migrate`` and ``qa-service report``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from qa_service.cli.running import configure_logging, run
+from qa_service.settings import Settings
+from qa_service.storage.database import Database
+from qa_service.storage.migrate import upgrade
+from qa_service.storage.reports import VIEWS, read_view
+
+
+@click.command()
+@click.option("--revision", default="head", show_default=True, help="Where to go up to.")
+def migrate(*, revision: str) -> None:
+    """Bring the database schema up to date; safe to run twice, and twice at once."""
+    settings = Settings()
+    configure_logging(settings)
+    run(upgrade(settings.database_url.get_secret_value(), revision))
+    click.echo(f"schema is at {revision}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  qa-service report call_quality
+  qa-service report alert_log --json --limit 1000"""
+)
+@click.argument("view", type=click.Choice(VIEWS))
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def report(view: str, *, limit: int, as_json: bool) -> None:
+    """Print a view of the report schema; any SQL client sees the same."""
+    rows = run(_read(Settings(), view, limit))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False, default=_plain))
+        return
+    if not rows:
+        click.echo(f"report.{view} is empty")
+        return
+    # One block a row reads better than a table of twenty columns.
+    for row in rows:
+        table = Table(box=None, show_header=False)
+        for name, value in row.items():
+            table.add_row(f"[dim]{name}[/]", "-" if value is None else str(value))
+        Console().print(table, "")
+
+
+async def _read(settings: Settings, view: str, limit: int) -> list[dict[str, Any]]:
+    database = Database(settings.database_url.get_secret_value())
+    try:
+        return await read_view(database, view, limit)
+    finally:
+        await database.close()
+
+
+def _plain(value: object) -> object:
+    match value:
+        case dt.datetime() | dt.date():
+            return value.isoformat()
+        case decimal.Decimal():
+            return float(value)
+        case _:
+            return str(value)

@@ -1,0 +1,202 @@
+"""The long-running parts: worker, relay, asr-server; and the probe that containers ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import click
+import structlog
+
+from qa_service.alerts.partials import PartialsPublisher
+from qa_service.alerts.relay import Relay, RelayTopics
+from qa_service.asr.rate import SessionGate
+from qa_service.asr.session import make_http_session
+from qa_service.asr_server.server import serve
+from qa_service.cli.configuration import (
+    kafka_config,
+    recogniser_endpoint,
+    rule_set,
+    server_config,
+    worker_options,
+)
+from qa_service.cli.running import configure_logging, run, stop_event
+from qa_service.domain.announcements import PartialData
+from qa_service.settings import Settings
+from qa_service.storage.database import Database
+from qa_service.storage.outbox import SHARDS, PostgresOutbox
+from qa_service.storage.store import PostgresStore
+from qa_service.telephony.kafka import (
+    KafkaConfig,
+    check_topic,
+    make_consumer,
+    make_producer,
+    start_with_retry,
+)
+from qa_service.web.health import HealthServer
+from qa_service.worker.consumer import Worker
+from qa_service.worker.dead_letters import DeadLetters
+from qa_service.worker.rule_book import RuleSets
+from qa_service.worker.sessions import SessionPool
+
+_log = structlog.get_logger(__name__)
+
+
+@click.command(
+    epilog="""\b
+Example:
+  QA_KAFKA_BOOTSTRAP=kafka:9092 QA_DATABASE_URL=postgresql://qa@db/qa \\
+  QA_ASR_URL=ws://asr:8000 qa-service worker"""
+)
+def worker() -> None:
+    """Transcribe live calls and evaluate rules, as one member of the consumer group."""
+    settings = Settings()
+    configure_logging(settings)
+    run(_run_worker(settings))
+
+
+@click.command(
+    epilog="""\b
+Example:
+  QA_KAFKA_BOOTSTRAP=kafka:9092 QA_DATABASE_URL=postgresql://qa@db/qa qa-service relay"""
+)
+def relay() -> None:
+    """Publish alerts and transcripts from the outbox to their topics."""
+    settings = Settings()
+    configure_logging(settings)
+    run(_run_relay(settings))
+
+
+@click.command(
+    "asr-server",
+    epilog="""\b
+Examples:
+  qa-service asr-server --no-auth
+  QA_SERVER_API_KEYS='["my-key"]' qa-service asr-server --host 0.0.0.0 --port 8000""",
+)
+@click.option("--host", help="Address to listen on (QA_SERVER_HOST).")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one (QA_SERVER_PORT)."
+)
+@click.option("--no-auth", is_flag=True, help="Take clients without an API key.")
+def asr_server(*, host: str | None, port: int | None, no_auth: bool) -> None:
+    """Serve realtime recognition with the Qwen protocol on this machine's CPU."""
+    settings = Settings()
+    configure_logging(settings)
+    run(_run_asr_server(settings, host=host, port=port, no_auth=no_auth))
+
+
+@click.command(
+    epilog="""\b
+Example:
+  qa-service health --url http://127.0.0.1:9090/readyz"""
+)
+@click.option("--url", default=None, help="What to ask; default: /livez of this machine's QA_HEALTH_PORT.")
+def health(*, url: str | None) -> None:
+    """Ask a part for its health: exit 0 and its answer, or exit 1 and why not."""
+    target = url or f"http://127.0.0.1:{Settings().health_port}/livez"
+    if not target.startswith(("http://", "https://")):
+        raise click.UsageError(f"--url {target}: must begin with http:// or https://")
+    try:
+        with urllib.request.urlopen(target, timeout=5) as answer:  # noqa: S310 - the scheme is checked above
+            click.echo(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        raise click.ClickException(f"{target}: {error.code} {error.read().decode()}") from error
+    except (urllib.error.URLError, OSError) as error:
+        raise click.ClickException(f"{target}: {error}") from error
+
+
+async def _run_worker(settings: Settings) -> None:
+    stop = stop_event()
+    current = rule_set(settings)
+    endpoint = recogniser_endpoint(settings)
+    kafka = kafka_config(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        store = PostgresStore(database)
+        rule_sets = RuleSets(current, store)
+        await rule_sets.publish()
+        await check_topic(kafka, settings.audio_topic)
+        producer = await start_with_retry(lambda: make_producer(kafka), kafka)
+        stack.push_async_callback(producer.stop)
+        consumer = await start_with_retry(
+            lambda: make_consumer(
+                kafka,
+                group=settings.consumer_group,
+                group_instance_id=settings.group_instance_id,
+                session_timeout_s=settings.session_timeout_s,
+            ),
+            kafka,
+        )
+        stack.push_async_callback(consumer.stop)
+        http = await stack.enter_async_context(make_http_session())
+        sessions = SessionPool(http, endpoint, SessionGate(settings.asr_sessions_per_second))
+        stack.push_async_callback(sessions.close)
+        offer_partial = await _start_partials(stack, settings, kafka)
+        part = Worker(
+            consumer,
+            store=store,
+            sessions=sessions,
+            dead_letters=DeadLetters(producer, settings.dlq_topic),
+            rule_sets=rule_sets,
+            options=worker_options(settings),
+            offer_partial=offer_partial,
+        )
+        await stack.enter_async_context(
+            HealthServer(settings.health_host, settings.health_port, part.checks(), heartbeat=part.heartbeat)
+        )
+        _log.info("worker_started", rule_set=current.hash, recogniser=endpoint.address)
+        await part.run(stop)
+    _log.info("worker_stopped")
+
+
+async def _start_partials(
+    stack: contextlib.AsyncExitStack, settings: Settings, kafka: KafkaConfig
+) -> Callable[[PartialData], None]:
+    """Where partials go: to their topic over a producer of their own, or nowhere."""
+    if not settings.publish_partials:
+        return lambda _partial: None
+    producer = await start_with_retry(lambda: make_producer(kafka), kafka)
+    stack.push_async_callback(producer.stop)
+    publisher = PartialsPublisher(producer, settings.partials_topic)
+    running = asyncio.create_task(publisher.run(), name="partials")
+    stack.callback(running.cancel)
+    return publisher.offer
+
+
+async def _run_relay(settings: Settings) -> None:
+    stop = stop_event()
+    kafka = kafka_config(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        outbox = PostgresOutbox(database)
+        stack.push_async_callback(outbox.close)
+        producer = await start_with_retry(lambda: make_producer(kafka), kafka)
+        stack.push_async_callback(producer.stop)
+        topics = RelayTopics(alerts=settings.alerts_topic, transcripts=settings.transcripts_topic)
+        part = Relay(outbox, producer, topics, shards=range(SHARDS))
+        await stack.enter_async_context(
+            HealthServer(settings.health_host, settings.health_port, part.checks(), heartbeat=part.heartbeat)
+        )
+        _log.info("relay_started")
+        await part.run(stop)
+    _log.info("relay_stopped")
+
+
+async def _run_asr_server(settings: Settings, *, host: str | None, port: int | None, no_auth: bool) -> None:
+    stop = stop_event()
+    async with await serve(server_config(settings, host=host, port=port, no_auth=no_auth)) as server:
+        stopped = asyncio.create_task(stop.wait())
+        ready = asyncio.create_task(server.wait_ready())
+        await asyncio.wait([stopped, ready], return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            ready.result()  # a model that cannot be had is the end, with its message
+            await stopped
+        ready.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ready

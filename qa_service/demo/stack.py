@@ -1,0 +1,126 @@
+"""Every part of the service, started here: database, broker, recogniser, worker, relay.
+
+Database and broker are embedded; the other three are the very commands that a deployment runs, as processes
+of their own, so that what is shown is what would be deployed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from qa_service.embedded import EmbeddedBroker, EmbeddedPostgres
+from qa_service.embedded.child import Child, await_ready, free_port, start_child
+from qa_service.models import fetch_all
+from qa_service.settings import Settings
+from qa_service.storage.migrate import upgrade
+from qa_service.telephony.kafka import KafkaConfig, ensure_topics
+
+PARTITIONS = 2
+READY_WITHIN_S = 120.0
+"""For a part to report itself ready; the model loads in a few seconds even on a laden machine."""
+STOP_WITHIN_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Where the running parts are."""
+
+    kafka: KafkaConfig
+    database_url: str
+    asr_url: str
+    log_dir: Path
+
+
+@contextlib.asynccontextmanager
+async def running_stack(
+    settings: Settings, cache_dir: Path, report: Callable[[str], None]
+) -> AsyncIterator[Stack]:
+    """Bring everything up, and down again in the right order; raises the parts' own errors."""
+    report("model files")
+    await asyncio.to_thread(fetch_all, cache_dir, report)
+    async with contextlib.AsyncExitStack() as parts:
+        report("PostgreSQL and Kafka-protocol broker")
+        log_dir = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="qa-demo-")))
+        postgres = await parts.enter_async_context(EmbeddedPostgres(cache_dir))
+        broker = await parts.enter_async_context(EmbeddedBroker(cache_dir))
+        kafka = KafkaConfig(bootstrap=broker.bootstrap, idempotence=False)
+        await upgrade(postgres.url)
+        await ensure_topics(kafka, [settings.audio_topic], PARTITIONS)
+        await ensure_topics(
+            kafka,
+            [settings.dlq_topic, settings.alerts_topic, settings.transcripts_topic, settings.partials_topic],
+            1,
+        )
+        report("asr-server, worker and relay")
+        launcher = _Launcher(log_dir, _environment(postgres.dsn, kafka, cache_dir))
+        asr_port = free_port()
+        asr_url = f"ws://127.0.0.1:{asr_port}"
+        starting = [
+            launcher.start(
+                "asr-server", asr_port, "--host", "127.0.0.1", "--port", str(asr_port), "--no-auth"
+            ),
+            launcher.start("worker", free_port(), QA_ASR_URL=asr_url),
+            launcher.start("relay", free_port()),
+        ]
+        for child, _ in starting:
+            parts.callback(child.stop, STOP_WITHIN_S)
+        async with aiohttp.ClientSession() as http:
+            await asyncio.gather(*(_await_readyz(http, child, port) for child, port in starting))
+        yield Stack(kafka=kafka, database_url=postgres.url, asr_url=asr_url, log_dir=log_dir)
+
+
+def _environment(dsn: str, kafka: KafkaConfig, cache_dir: Path) -> dict[str, str]:
+    return os.environ | {
+        "QA_DATABASE_URL": dsn,
+        "QA_KAFKA_BOOTSTRAP": kafka.bootstrap,
+        "QA_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+        "QA_KAFKA_IDEMPOTENCE": "false",  # the embedded broker cannot
+        "QA_START_FROM": "earliest",
+        "QA_CACHE_DIR": str(cache_dir),
+        "QA_HEALTH_HOST": "127.0.0.1",
+        "QA_LOG_FORMAT": "json",
+    }
+
+
+class _Launcher:
+    """Starts this package's commands with the demo's settings."""
+
+    def __init__(self, log_dir: Path, environment: dict[str, str]) -> None:
+        self._log_dir = log_dir
+        self._environment = environment
+
+    def start(self, command: str, port: int, *options: str, **variables: str) -> tuple[Child, int]:
+        """Start a part whose health is served on ``port``."""
+        child = start_child(
+            [sys.executable, "-m", "qa_service", command, *options],
+            name=command,
+            log_file=self._log_dir / f"{command}.log",
+            stop_signal=signal.SIGTERM,
+            environment=self._environment | variables | {"QA_HEALTH_PORT": str(port)},
+        )
+        return child, port
+
+
+async def _await_readyz(http: aiohttp.ClientSession, child: Child, port: int) -> None:
+    async def is_ready() -> bool:
+        try:
+            async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                return answer.status == 200  # noqa: PLR2004 - an HTTP status names itself
+        except aiohttp.ClientError:
+            return False
+
+    began = time.monotonic()
+    await await_ready(
+        child, is_ready, within_s=READY_WITHIN_S - (time.monotonic() - began), waiting_for="to be ready"
+    )

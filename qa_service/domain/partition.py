@@ -1,0 +1,245 @@
+"""A partition: the calls on it, how far it is read, and what the next transaction holds.
+
+The one invariant: ``next_offset`` is stored with the very entries that allow it, and never passes a record
+whose audio is not covered on some live leg. Whoever takes over begins there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from qa_service.contract.records import AudioFrame, CallEnd, CallRecord
+from qa_service.domain.announcements import PartialData
+from qa_service.domain.call import Call, CallPolicy, CallRules, Outcome
+from qa_service.domain.entries import LogEntry
+from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.leg import Action
+from qa_service.domain.writes import CallRow, Claim, LegRow, OutboxEvent, StoredCall, WriteBatch
+from qa_service.protocol.config import SessionConfig
+from qa_service.protocol.events import ServerEvent
+
+LINGER_S = 600.0
+"""How long a call that ended is remembered here; one that comes back later is read from the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegKey:
+    """A leg of a call."""
+
+    call_id: str
+    leg_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleBook:
+    """The rule set that new calls are pinned to, and the way to any that older calls are."""
+
+    current_hash: str
+    start: Callable[[str, str], CallRules]
+    """(rule set hash, call id) → the rules' state for that call."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What the next transaction will hold."""
+
+    entries: list[LogEntry] = field(default_factory=list)
+    incidents: list[IncidentChange] = field(default_factory=list)
+    outbox: list[OutboxEvent] = field(default_factory=list)
+    dirty_calls: set[str] = field(default_factory=set)
+    dirty_legs: set[LegKey] = field(default_factory=set)
+
+
+class Partition:
+    """The calls of one partition under one claim."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        stored: Iterable[StoredCall],
+        *,
+        position: int,
+        rules: RuleBook,
+        policy: CallPolicy,
+    ) -> None:
+        self.topic = claim.topic
+        self.partition = claim.partition
+        self.epoch = claim.epoch
+        self.position = position
+        """Offset of the next record to be read."""
+        self._write_seq = claim.write_seq
+        self._stored_next_offset = claim.next_offset
+        self._rules = rules
+        self._policy = policy
+        self._calls: dict[str, Call] = {}
+        self._record_ms = 0
+        self._ended_at: dict[str, float] = {}
+        self._actions: list[tuple[LegKey, Action]] = []
+        self._partials: list[PartialData] = []
+        self._pending = _Pending()
+        for call in stored:
+            self.adopt(call)
+
+    # --- what comes in ----------------------------------------------------------------------------
+
+    def knows(self, call_id: str) -> bool:
+        """Whether the call is in memory; others have to be looked up in the store before their records."""
+        return call_id in self._calls
+
+    def adopt(self, stored: StoredCall) -> None:
+        """Take up a stored call."""
+        row = stored.call
+        self._calls[row.call_id] = Call.restore(
+            stored, rules=self._rules.start(row.rule_set_hash, row.call_id), policy=self._policy
+        )
+
+    def handle(self, record: CallRecord, offset: int, *, record_ms: int, now: float) -> Outcome:
+        """Take the record at ``offset``; raises ContractViolation, after which the record counts as read."""
+        self.position = max(self.position, offset + 1)
+        self._record_ms = max(self._record_ms, record_ms)
+        call = self._calls.get(record.call_id)
+        if call is None:
+            if isinstance(record.record, CallEnd):
+                return "without_effect"
+            call = self._calls[record.call_id] = self._begin(record)
+        outcome = call.handle(record.record, offset, record_ms=record_ms, now=now)
+        if not isinstance(record.record, AudioFrame) or call.outputs.entries or call.outputs.actions:
+            self._gather(call, now=now)
+        return outcome
+
+    def skip(self, offset: int) -> None:
+        """Count a record as read that brought nothing (it went to the dead-letter topic)."""
+        self.position = max(self.position, offset + 1)
+
+    def receive(self, key: LegKey, number: int, event: ServerEvent, *, now: float, at_ms: int) -> None:
+        """Take an event of a leg's recogniser session; ``at_ms`` is Unix time and only stored."""
+        call = self._calls.get(key.call_id)
+        if call is not None:
+            call.receive(key.leg_id, number, event, now=now, at_ms=at_ms)
+            self._gather(call, now=now)
+
+    def session_lost(self, key: LegKey, number: int, *, now: float) -> None:
+        """A leg's recogniser session is gone."""
+        call = self._calls.get(key.call_id)
+        if call is not None:
+            call.session_lost(key.leg_id, number, now=now)
+            self._gather(call, now=now)
+
+    def tick(self, *, now: float, caught_up: bool) -> None:
+        """Let time-outs act, a few times a second."""
+        for call in list(self._calls.values()):
+            if call.ended:
+                if now - self._ended_at.setdefault(call.call_id, now) > LINGER_S:
+                    del self._calls[call.call_id], self._ended_at[call.call_id]
+                continue
+            self._ended_at.pop(call.call_id, None)
+            call.tick(now=now, record_ms=self._record_ms, caught_up=caught_up)
+            self._gather(call, now=now)
+
+    # --- what goes out ----------------------------------------------------------------------------
+
+    def session_config(self, key: LegKey) -> SessionConfig:
+        """Tell how a leg's recogniser session is to be configured."""
+        return self._calls[key.call_id].session_config(key.leg_id)
+
+    def take_actions(self) -> list[tuple[LegKey, Action]]:
+        """Return what recogniser sessions are to do, in order."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def take_partials(self) -> list[PartialData]:
+        """Return the intermediate results heard since the last call."""
+        partials, self._partials = self._partials, []
+        return partials
+
+    @property
+    def next_offset(self) -> int:
+        """First record not yet covered on some live leg; everything before it need not be read again."""
+        offsets = [o for call in self._calls.values() if (o := call.first_uncovered_offset) is not None]
+        return min(offsets, default=self.position)
+
+    @property
+    def live_legs(self) -> int:
+        """Legs that have not ended."""
+        return sum(call.live_legs for call in self._calls.values())
+
+    def renew(self, claim: Claim) -> bool:
+        """Go on under a newer claim if nobody else had the partition in between; say whether so."""
+        if claim.epoch != self.epoch + 1 or claim.write_seq != self._write_seq:
+            return False
+        self.epoch = claim.epoch
+        return True
+
+    @property
+    def awaits_results(self) -> bool:
+        """Whether the recogniser owes a final for speech that has ended."""
+        return any(call.awaits_results for call in self._calls.values())
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether something waits to be written that others wait for."""
+        return bool(self._pending.entries)
+
+    def take_batch(self) -> WriteBatch | None:
+        """Return the next transaction, or None if nothing has changed.
+
+        The caller must write it, in order with the others of this partition, or drop the partition.
+        """
+        pending, next_offset = self._pending, self.next_offset
+        if not pending.entries and not pending.dirty_calls and next_offset == self._stored_next_offset:
+            return None
+        # Calls that only received audio need their ``last_offset`` stored no sooner than with entries.
+        call_ids = pending.dirty_calls | {entry.call_id for entry in pending.entries}
+        self._pending = _Pending()
+        self._stored_next_offset = next_offset
+        self._write_seq += 1
+        return WriteBatch(
+            topic=self.topic,
+            partition=self.partition,
+            epoch=self.epoch,
+            write_seq=self._write_seq,
+            next_offset=next_offset,
+            calls=self._call_rows(call_ids),
+            legs=self._leg_rows(pending.dirty_legs),
+            entries=tuple(pending.entries),
+            incidents=tuple(pending.incidents),
+            outbox=tuple(pending.outbox),
+        )
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _begin(self, record: CallRecord) -> Call:
+        rules = self._rules
+        return Call.begin(
+            record.call_id,
+            origin_ts=record.record.ts,
+            rule_set_hash=rules.current_hash,
+            rules=rules.start(rules.current_hash, record.call_id),
+            policy=self._policy,
+        )
+
+    def _gather(self, call: Call, *, now: float) -> None:
+        """Move what a call decided to where the shell takes it from."""
+        outputs = call.take_outputs()
+        self._actions += [(LegKey(call.call_id, leg_id), action) for leg_id, action in outputs.actions]
+        self._partials += outputs.partials
+        pending = self._pending
+        pending.entries += outputs.entries
+        pending.incidents += outputs.incidents
+        pending.outbox += outputs.outbox
+        pending.dirty_legs.update(LegKey(call.call_id, leg_id) for leg_id in outputs.dirty_legs)
+        if outputs.dirty or outputs.dirty_legs:
+            pending.dirty_calls.add(call.call_id)
+        if call.ended:
+            self._ended_at.setdefault(call.call_id, now)
+
+    def _call_rows(self, call_ids: Iterable[str]) -> tuple[CallRow, ...]:
+        return tuple(self._calls[call_id].row() for call_id in sorted(call_ids) if call_id in self._calls)
+
+    def _leg_rows(self, keys: Iterable[LegKey]) -> tuple[LegRow, ...]:
+        return tuple(
+            self._calls[key.call_id].leg_row(key.leg_id)
+            for key in sorted(keys, key=lambda key: (key.call_id, key.leg_id))
+            if key.call_id in self._calls
+        )

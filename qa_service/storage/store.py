@@ -1,0 +1,308 @@
+"""The call log in PostgreSQL: claims, batches, live calls.
+
+What binds a writer: it claims a partition (the epoch grows by one), reads the state, then writes batches
+one after the other, numbered on from the claim's ``write_seq``. One batch is one transaction. Its first
+statement takes the claim's row and moves ``write_seq`` on, under the condition that epoch and number are
+the expected ones. That one condition fences off a former owner, and it settles the unknown outcome of
+a COMMIT: the repeated batch finds its own number, or waits for the transaction still in flight, and
+returns without writing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql.dml import Insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.writes import CallRow, Claim, LegRow, StoredCall, WriteBatch
+from qa_service.storage import rows, tables
+from qa_service.storage.database import Database
+from qa_service.storage.errors import Fenced, WriteOutOfOrder
+from qa_service.storage.outbox import CHANNEL
+
+LOAD_PATIENCE = 60.0
+"""Seconds allowed for reading the live calls of a partition: thousands of logs may have to be read."""
+
+
+class Store(Protocol):
+    """What the worker needs of the database.
+
+    All methods raise :class:`~qa_service.storage.errors.StoreUnavailable` when the database does not answer
+    within the time allowed, and :class:`~qa_service.storage.errors.StoreRefused` when it says no.
+    """
+
+    async def claim(self, topic: str, partition: int, owner: str) -> Claim:
+        """Take over a partition: every earlier claim is fenced off from here on."""
+        ...
+
+    async def load_calls(self, topic: str, partition: int) -> tuple[StoredCall, ...]:
+        """Read the calls of a partition that have not ended, with legs and whole log, by call id."""
+        ...
+
+    async def load_call(self, call_id: str) -> StoredCall | None:
+        """Read one call, ended or not; None if nothing was ever stored of it."""
+        ...
+
+    async def write(self, batch: WriteBatch) -> None:
+        """Store a batch, whole or not at all; one at a time per partition.
+
+        The same batch may be given again after any failure or cancellation: it is stored once.
+
+        Raises:
+            Fenced: the claim is no longer the newest (or there is none).
+            WriteOutOfOrder: ``write_seq`` is not the next number.
+        """
+        ...
+
+    async def save_rule_set(self, rule_set_hash: str, source: str) -> None:
+        """Keep the source of a rule set for good; a known hash is left as it is."""
+        ...
+
+    async def rule_set(self, rule_set_hash: str) -> str | None:
+        """Read the source of a rule set; None if the hash is unknown."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask for a sign of life."""
+        ...
+
+
+class PostgresStore:
+    """The store in PostgreSQL; see :class:`Store`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, topic: str, partition: int, owner: str) -> Claim:
+        """See :meth:`Store.claim`."""
+        parameters = {"topic": topic, "partition": partition, "owner": owner}
+
+        async def take_over(connection: AsyncConnection) -> Claim:
+            row = (await connection.execute(_CLAIM, parameters)).mappings().one()
+            return Claim(topic=topic, partition=partition, **row)
+
+        return await self._database.run(take_over, doing=f"Claiming {topic}[{partition}]")
+
+    async def load_calls(self, topic: str, partition: int) -> tuple[StoredCall, ...]:
+        """See :meth:`Store.load_calls`."""
+        live = sa.and_(
+            tables.call.c.topic == topic, tables.call.c.partition == partition, sa.not_(tables.call.c.ended)
+        )
+        return await self._load(live, doing=f"Reading the live calls of {topic}[{partition}]")
+
+    async def load_call(self, call_id: str) -> StoredCall | None:
+        """See :meth:`Store.load_call`."""
+        found = await self._load(tables.call.c.call_id == call_id, doing=f"Reading call {call_id}")
+        return found[0] if found else None
+
+    async def write(self, batch: WriteBatch) -> None:
+        """See :meth:`Store.write`."""
+        doing = f"Storing batch {batch.write_seq} of {batch.topic}[{batch.partition}]"
+        await self._database.run(partial(_write, batch), doing=doing)
+
+    async def save_rule_set(self, rule_set_hash: str, source: str) -> None:
+        """See :meth:`Store.save_rule_set`."""
+        statement = insert(tables.rule_set).values(hash=rule_set_hash, source=source).on_conflict_do_nothing()
+
+        async def save(connection: AsyncConnection) -> None:
+            await connection.execute(statement)
+
+        await self._database.run(save, doing=f"Storing rule set {rule_set_hash}")
+
+    async def rule_set(self, rule_set_hash: str) -> str | None:
+        """See :meth:`Store.rule_set`."""
+        statement = sa.select(tables.rule_set.c.source).where(tables.rule_set.c.hash == rule_set_hash)
+
+        async def read(connection: AsyncConnection) -> str | None:
+            return await connection.scalar(statement)
+
+        return await self._database.run(read, doing=f"Reading rule set {rule_set_hash}")
+
+    async def ping(self) -> None:
+        """See :meth:`Store.ping`."""
+        await self._database.ping()
+
+    async def _load(self, which: sa.ColumnElement[bool], *, doing: str) -> tuple[StoredCall, ...]:
+        async def read(connection: AsyncConnection) -> tuple[StoredCall, ...]:
+            # One snapshot for all three queries, or a call could come without its newest entries.
+            await connection.execute(_ONE_SNAPSHOT)
+            calls = (await connection.execute(_calls(which))).mappings().all()
+            legs = (await connection.execute(_of_calls(tables.leg, which, "leg_id"))).mappings()
+            entries = (await connection.execute(_of_calls(tables.log_entry, which, "call_seq"))).mappings()
+            return assemble(calls, legs, entries)
+
+        return await self._database.run(read, doing=doing, patience=LOAD_PATIENCE)
+
+
+def assemble(
+    calls: Iterable[Mapping[Any, Any]],
+    legs: Iterable[Mapping[Any, Any]],
+    entries: Iterable[Mapping[Any, Any]],
+) -> tuple[StoredCall, ...]:
+    """Put rows together to calls; legs and entries come in the order in which they are to stand."""
+    legs_of = {key: tuple(map(rows.leg_from_row, group)) for key, group in _by_call(legs)}
+    entries_of = {key: tuple(map(rows.entry_from_row, group)) for key, group in _by_call(entries)}
+    return tuple(
+        StoredCall(
+            call=rows.call_from_row(call),
+            legs=legs_of.get(call["call_id"], ()),
+            entries=entries_of.get(call["call_id"], ()),
+        )
+        for call in calls
+    )
+
+
+def is_stored(batch: WriteBatch, *, epoch: int | None, write_seq: int) -> bool:
+    """Judge a batch by what its partition's claim says: stored already, or the next one to store.
+
+    Raises:
+        Fenced: the claim is another's, or there is none (``epoch`` None).
+        WriteOutOfOrder: the batch is neither the stored nor the next one.
+    """
+    if epoch != batch.epoch:
+        raise Fenced(batch.topic, batch.partition, batch.epoch)
+    if batch.write_seq not in {write_seq, write_seq + 1}:
+        raise WriteOutOfOrder(batch.topic, batch.partition, stored=write_seq, given=batch.write_seq)
+    return batch.write_seq == write_seq
+
+
+def newest_calls(batch: WriteBatch) -> Collection[CallRow]:
+    """Keep the last row of each call of the batch."""
+    return {call.call_id: call for call in batch.calls}.values()
+
+
+def newest_legs(batch: WriteBatch) -> Collection[LegRow]:
+    """Keep the last row of each leg of the batch."""
+    return {(leg.call_id, leg.leg_id): leg for leg in batch.legs}.values()
+
+
+def newest_incidents(batch: WriteBatch) -> Collection[IncidentChange]:
+    """Keep the change with the highest ``n`` of each incident of the batch."""
+    ordered = sorted(batch.incidents, key=lambda change: change.n)
+    return {change.incident_id: change for change in ordered}.values()
+
+
+async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
+    claim = {
+        "claimed_topic": batch.topic,
+        "claimed_partition": batch.partition,
+        "claimed_epoch": batch.epoch,
+        "to_write_seq": batch.write_seq,
+        "to_next_offset": batch.next_offset,
+    }
+    if (await connection.execute(_ADVANCE, claim)).first() is None:
+        stored = (await connection.execute(_STORED, claim)).first()
+        is_stored(batch, epoch=stored.epoch if stored else None, write_seq=stored.write_seq if stored else 0)
+        return
+    calls = [rows.call_to_row(call, batch.topic, batch.partition) for call in newest_calls(batch)]
+    await _execute(connection, _UPSERT_CALLS, rows.CALL_COLUMNS, calls)
+    legs = [rows.leg_to_row(leg) for leg in newest_legs(batch)]
+    await _execute(connection, _UPSERT_LEGS, rows.LEG_COLUMNS, legs)
+    entries = [rows.entry_to_row(entry) for entry in batch.entries]
+    await _execute(connection, _INSERT_ENTRIES, rows.ENTRY_COLUMNS, entries)
+    incidents = [rows.incident_to_row(change) for change in newest_incidents(batch)]
+    await _execute(connection, _UPSERT_INCIDENTS, rows.INCIDENT_COLUMNS, incidents)
+    events = [rows.event_to_row(event) for event in batch.outbox]
+    await _execute(connection, _INSERT_EVENTS, rows.OUTBOX_COLUMNS, events)
+    if events:
+        await connection.execute(_NOTIFY)
+
+
+async def _execute(
+    connection: AsyncConnection, statement: Insert, columns: Sequence[str], values: Sequence[rows.Row]
+) -> None:
+    """Send all rows of a table in one round trip, as one array per column."""
+    if values:
+        arrays = zip(*values, strict=True)
+        await connection.execute(
+            statement, {f"all_{name}": list(a) for name, a in zip(columns, arrays, strict=True)}
+        )
+
+
+def _insert_all(table: sa.Table, columns: Sequence[str]) -> Insert:
+    """Build ``INSERT … SELECT … FROM unnest($1, $2, …)``, which keeps the order of the rows."""
+    types = {name: table.c[name].type for name in columns}
+    sent = {name: sa.Text() if isinstance(kind, JSONB) else kind for name, kind in types.items()}
+    given = (
+        sa.func.unnest(*(sa.bindparam(f"all_{name}", type_=sa.ARRAY(kind)) for name, kind in sent.items()))
+        .table_valued(*(sa.column(name, kind) for name, kind in sent.items()), with_ordinality="ordinality_")
+        .render_derived(name="given")
+    )
+    values = [
+        sa.cast(given.c[name], kind) if isinstance(kind, JSONB) else given.c[name]
+        for name, kind in types.items()
+    ]
+    return insert(table).from_select(list(columns), sa.select(*values).order_by(given.c.ordinality_))
+
+
+def _upsert_all(table: sa.Table, columns: Sequence[str], keep: Collection[str] = ()) -> Insert:
+    """Build an insert that replaces rows of the same primary key, but for the columns in ``keep``."""
+    statement = _insert_all(table, columns)
+    key = [column.name for column in table.primary_key]
+    replaced = {name: statement.excluded[name] for name in columns if name not in {*key, *keep}}
+    newer = statement.excluded["n"] > table.c.n if "n" in columns else None
+    return statement.on_conflict_do_update(
+        index_elements=key, set_={**replaced, "updated_at": sa.func.now()}, where=newer
+    )
+
+
+def _by_call(found: Iterable[Mapping[Any, Any]]) -> Iterator[tuple[str, Iterator[Mapping[Any, Any]]]]:
+    return groupby(found, key=lambda row: str(row["call_id"]))
+
+
+def _calls(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(tables.call).where(which).order_by(tables.call.c.call_id)
+
+
+def _of_calls(table: sa.Table, which: sa.ColumnElement[bool], order: str) -> sa.Select[Any]:
+    joined = table.join(tables.call, tables.call.c.call_id == table.c.call_id)
+    return sa.select(table).select_from(joined).where(which).order_by(table.c.call_id, table.c[order])
+
+
+_ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, ""))
+
+_claim = tables.partition_claim
+_first_claim = insert(_claim).values(
+    topic=sa.bindparam("topic"),
+    partition=sa.bindparam("partition"),
+    owner=sa.bindparam("owner"),
+    epoch=1,
+    write_seq=0,
+)
+_CLAIM = _first_claim.on_conflict_do_update(
+    index_elements=["topic", "partition"],
+    set_={"epoch": _claim.c.epoch + 1, "owner": _first_claim.excluded.owner, "claimed_at": sa.func.now()},
+).returning(_claim.c.epoch, _claim.c.write_seq, _claim.c.next_offset)
+
+_claimed = sa.and_(
+    _claim.c.topic == sa.bindparam("claimed_topic"), _claim.c.partition == sa.bindparam("claimed_partition")
+)
+_ADVANCE = (
+    sa.update(_claim)
+    .where(
+        _claimed,
+        _claim.c.epoch == sa.bindparam("claimed_epoch"),
+        _claim.c.write_seq == sa.bindparam("to_write_seq", type_=sa.BigInteger) - 1,
+    )
+    .values(write_seq=sa.bindparam("to_write_seq"), next_offset=sa.bindparam("to_next_offset"))
+    .returning(_claim.c.write_seq)
+)
+_STORED = sa.select(_claim.c.epoch, _claim.c.write_seq).where(_claimed)
+
+_UPSERT_CALLS = _upsert_all(tables.call, rows.CALL_COLUMNS)
+_UPSERT_LEGS = _upsert_all(tables.leg, rows.LEG_COLUMNS)
+_INSERT_ENTRIES = _insert_all(tables.log_entry, rows.ENTRY_COLUMNS)
+_UPSERT_INCIDENTS = _upsert_all(
+    tables.incident, rows.INCIDENT_COLUMNS, keep=("call_id", "anchor", "opened_ms")
+)
+_INSERT_EVENTS = _insert_all(tables.outbox, rows.OUTBOX_COLUMNS).on_conflict_do_nothing(
+    index_elements=["event_id"]
+)

@@ -1,0 +1,182 @@
+"""The tables as the program sees them; what the columns mean is written in the database itself.
+
+The database's comments (``migrations/sql/``, shown in ``docs/data-dictionary.md``) document each table
+and column. A test compares these definitions with a migrated database.
+
+There are few tables and fewer indexes on purpose, since all of it is on the write path: the log is one
+table for all kinds of entries, with the seldom-used parts of an entry in ``detail``, and there are no
+foreign keys: all rows of a call are written by the one owner of its partition in one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+SCHEMA = "qa"
+"""Schema of the tables; not configurable, since views and rights name it."""
+
+REPORT_SCHEMA = "report"
+"""Schema of the views for analysts."""
+
+REPORT_ROLE = "qa_report"
+"""Group role that may read the views and nothing else."""
+
+metadata = sa.MetaData(schema=SCHEMA)
+
+_now = sa.text("now()")
+
+
+def _moment(name: str, *, nullable: bool = True, default_now: bool = False) -> sa.Column[object]:
+    server_default = _now if default_now else None
+    return sa.Column(name, TIMESTAMP(timezone=True), nullable=nullable, server_default=server_default)
+
+
+rule_set = sa.Table(
+    "rule_set",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+    sa.Column("created_by", sa.Text, nullable=False, server_default=sa.text("CURRENT_USER")),
+)
+
+partition_claim = sa.Table(
+    "partition_claim",
+    metadata,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("next_offset", sa.BigInteger),
+    sa.Column("write_seq", sa.BigInteger, nullable=False),
+    _moment("claimed_at", nullable=False, default_now=True),
+)
+
+call = sa.Table(
+    "call",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("rule_set_hash", sa.Text, nullable=False),
+    sa.Column("origin_ts", sa.BigInteger, nullable=False),
+    sa.Column(
+        "started_at",
+        TIMESTAMP(timezone=True),
+        # Computed here so that reports and their index agree; bounded to the years 1970 to 9999, so that
+        # a telephony platform's broken clock cannot make a call impossible to store.
+        sa.Computed("to_timestamp(LEAST(GREATEST(origin_ts, 0), 253402300799000) / 1000.0)", persisted=True),
+    ),
+    sa.Column("call_seq", sa.Integer, nullable=False),
+    sa.Column("control_offset", sa.BigInteger, nullable=False),
+    sa.Column("last_offset", sa.BigInteger, nullable=False),
+    sa.Column("tenant", sa.Text),
+    sa.Column("ended", sa.Boolean, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+    _moment("updated_at", nullable=False, default_now=True),
+    sa.Index("call_live", "topic", "partition", postgresql_where=sa.text("NOT ended")),
+    sa.Index("call_started_at", "started_at"),
+)
+
+leg = sa.Table(
+    "leg",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("leg_id", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("role_is_explicit", sa.Boolean, nullable=False),
+    sa.Column("emotion_policy", sa.Text, nullable=False),
+    sa.Column("emotion_enforced_by", sa.Text, nullable=False),
+    sa.Column("codec", sa.Text, nullable=False),
+    sa.Column("rate", sa.Integer, nullable=False),
+    sa.Column("tenant", sa.Text),
+    sa.Column("agent_id", sa.Text),
+    sa.Column("queue", sa.Text),
+    sa.Column("direction", sa.Text),
+    sa.Column("language", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("attributes", JSONB, nullable=False),
+    sa.Column("origin_ms", sa.BigInteger, nullable=False),
+    sa.Column("covered_until", sa.BigInteger, nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("covered_seq", sa.BigInteger),
+    sa.Column("ended", sa.Boolean, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+    _moment("updated_at", nullable=False, default_now=True),
+)
+
+log_entry = sa.Table(
+    "log_entry",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("call_seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("leg_id", sa.Text),
+    sa.Column("start_ms", sa.BigInteger, nullable=False),
+    sa.Column("end_ms", sa.BigInteger, nullable=False),
+    sa.Column("start_pos", sa.BigInteger),
+    sa.Column("end_pos", sa.BigInteger),
+    sa.Column("ordinal", sa.Integer),
+    sa.Column("utterance_id", sa.Uuid),
+    sa.Column("text", sa.Text),
+    sa.Column("language", sa.Text),
+    sa.Column("emotion", sa.Text),
+    sa.Column("emotion_confidence", sa.Double),
+    sa.Column("emotion_abstained", sa.Boolean),
+    sa.Column("reason", sa.Text),
+    sa.Column("time_source", sa.Text),
+    sa.Column("engine", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("source_offset", sa.BigInteger),
+    sa.Column("detail", JSONB, nullable=False),
+    _moment("durable_at", nullable=False, default_now=True),
+    sa.Index(
+        "log_entry_utterance_id",
+        "utterance_id",
+        unique=True,
+        postgresql_where=sa.text("utterance_id IS NOT NULL"),
+    ),
+)
+
+incident = sa.Table(
+    "incident",
+    metadata,
+    sa.Column("incident_id", sa.Uuid, primary_key=True),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("call_seq", sa.Integer, nullable=False),
+    sa.Column("rule_id", sa.Text, nullable=False),
+    sa.Column("rule_version", sa.Integer, nullable=False),
+    sa.Column("rule_set_hash", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("audience", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("anchor", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("n", sa.Integer, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("opened_ms", sa.BigInteger, nullable=False),
+    sa.Column("closed_ms", sa.BigInteger),
+    sa.Column("evidence", JSONB, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+    _moment("updated_at", nullable=False, default_now=True),
+    _moment("acknowledged_at"),
+    sa.Column("acknowledged_by", sa.Text),
+    sa.Column("dismissed_reason", sa.Text),
+    sa.Index("incident_call_id", "call_id"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("event_id", sa.Uuid, nullable=False, unique=True),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("shard", sa.SmallInteger, nullable=False),
+    sa.Column("call_seq", sa.Integer, nullable=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+)

@@ -1,0 +1,1 @@
+"""Parts for tests, shipped to users: in-memory twins of the real ones, with the same behaviour."""

@@ -1,0 +1,1 @@
+"""What each part shows over HTTP."""

@@ -1,0 +1,45 @@
+"""What becomes of records that cannot be used."""
+
+from __future__ import annotations
+
+import structlog
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+
+from qa_service import metrics
+from qa_service.contract.dead_letters import encode_dead_letter
+from qa_service.contract.errors import ContractViolation
+
+_log = structlog.get_logger(__name__)
+
+
+class DeadLetters:
+    """The topic for records that cannot be used; they are kept there byte for byte, with the reason."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+
+    async def send(self, record: ConsumerRecord, violation: ContractViolation) -> None:
+        """Keep a record; returns once the broker has it. Raises KafkaError."""
+        letter = encode_dead_letter(
+            record.key,
+            record.headers,
+            record.value,
+            violation=violation,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )
+        await self._producer.send_and_wait(
+            self._topic, letter.value, key=letter.key, headers=list(letter.headers)
+        )
+        metrics.POISON[violation.reason.value].inc()
+        _log.warning(
+            "record_refused",
+            reason=violation.reason.value,
+            detail=violation.message,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            sent_to=self._topic,
+        )
