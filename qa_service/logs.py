@@ -27,7 +27,7 @@ LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 MASK: Final = "***"
 
-_SECRET_NAME = r"(?:[\w-]*(?:password|passwd|secret|api[_-]?key|token)|authorization|pwd)"  # noqa: S105 - a pattern
+_SECRET_NAME = r"(?:[\w-]*(?:password|passwd|secret|api[_-]?keys?|token)|authorization|pwd)"  # noqa: S105 - a pattern
 _SECRET_KEY = re.compile(_SECRET_NAME, re.IGNORECASE)
 _SECRETS: Final = (
     # Authorization: Bearer abc, also inside a printed header mapping.
@@ -37,7 +37,8 @@ _SECRETS: Final = (
     # password=abc, "api_key": "abc", ?token=abc
     (
         re.compile(
-            rf"(?<!\w)({_SECRET_NAME})([\"']?\s*[=:]\s*[\"']?)(?!bearer|basic)[^\s\"'&,;)}}]+", re.IGNORECASE
+            rf"(?<!\w)({_SECRET_NAME})([\"']?\s*[=:]\s*[\[\"']*)(?!bearer|basic)[^\s\"'&,;)}}]+",
+            re.IGNORECASE,
         ),
         rf"\1\2{MASK}",
     ),

@@ -5,6 +5,7 @@ Both servers start when the first test asks for them, serve the whole run and di
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,11 +15,18 @@ import pytest_asyncio
 from qa_service.embedded import EmbeddedError
 from qa_service.fetching import FetchError, default_cache_dir
 from tests.support.databases import name_of, running_postgres, temporary_database
-from tests.support.kafka import BrokerUnavailableError, create_topic, running_kafka
+from tests.support.kafka import BrokerUnavailableError, create_topic, prepare_kafka, running_kafka
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    wanted = {fixture for item in session.items for fixture in getattr(item, "fixturenames", ())}
+    if "kafka_bootstrap" in wanted and not session.config.option.collectonly:
+        with contextlib.suppress(BrokerUnavailableError, FetchError):  # the fixture says it again, and fails
+            prepare_kafka(default_cache_dir())
 
 
 class MakeTopic(Protocol):

@@ -94,6 +94,7 @@ def test_an_exception_is_one_structured_field_without_local_variables(stream):
         ("wss://h/v1?model=m&token=abc&x=1", "wss://h/v1?model=m&token=***&x=1"),
         ("postgresql+asyncpg://qa:p%40ss@db:5432/qa", "postgresql+asyncpg://qa:***@db:5432/qa"),
         ("key sk-0123456789abcdef0123 refused", "key sk-*** refused"),
+        ("QA_SERVER_API_KEYS='[\"my-key\"]'", "QA_SERVER_API_KEYS='[\"***\"]'"),
         ("the token bucket holds 3 tokens", "the token bucket holds 3 tokens"),
         ("wss://dashscope.aliyuncs.com:443/api-ws", "wss://dashscope.aliyuncs.com:443/api-ws"),
     ],

@@ -4,6 +4,10 @@ The next event of a call is sent only once the one before is acknowledged; calls
 stops its call for this round and leaves its rows where they are. Rows are struck off in the transaction that
 took them, so whatever goes wrong in between (broker, database, this process) means a repeat, with the same
 event id, never a loss. The relay tries for ever: it is made ready or not by what the last round has shown.
+
+An idempotent producer of aiokafka tries for as long as the broker is away and cannot be told to forget a
+record. So an event without an acknowledgement in time is not sent again: its transaction is let go, and the
+next round goes on waiting for that same record.
 """
 
 from __future__ import annotations
@@ -36,8 +40,10 @@ _log = structlog.get_logger(__name__)
 
 # Looks at the outbox without having been told of rows: another relay may have let go of a shard.
 _POLL_S: Final = 5.0
-# A round that hangs longer than any Kafka time-out (40 s by default) is stuck.
-_ROUND_MAX_S: Final = 120.0
+# Long enough for a change of the partition's leader, short enough not to keep a transaction open for nothing.
+_ACKNOWLEDGED_WITHIN_S: Final = 10.0
+# Beyond it without a round, or an acknowledgement within one, the relay is stuck.
+_STUCK_AFTER_S: Final = 60.0
 _TAKE_LIMIT: Final = 500
 _BACKOFF: Final = Backoff(first_s=0.25, ceiling_s=10.0)
 
@@ -146,7 +152,8 @@ class Relay:
     """Publishes what the outbox holds; give :attr:`heartbeat` and :meth:`checks` to the health routes.
 
     ``shards`` are those this relay tries to get: all, where several relays share the work as it comes.
-    The producer is started, and should be idempotent; its ``request_timeout_ms`` bounds a round.
+    The producer is started, and should be idempotent. An event that is not acknowledged within
+    ``acknowledged_within_s`` seconds counts as a failure for this round.
     """
 
     def __init__(
@@ -159,6 +166,7 @@ class Relay:
         limit: int = _TAKE_LIMIT,
         backoff: Backoff = _BACKOFF,
         poll_s: float = _POLL_S,
+        acknowledged_within_s: float = _ACKNOWLEDGED_WITHIN_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
@@ -168,11 +176,14 @@ class Relay:
         self._limit = limit
         self._backoff = backoff
         self._poll_s = poll_s
+        self._acknowledged_within_s = acknowledged_within_s
+        # By row id: what the producer has and the broker has not acknowledged yet.
+        self._under_way: dict[int, asyncio.Future[Any]] = {}
         # Unix seconds; for stamps and ages alone.
         self._clock = clock
         self._outbox_check = Check(ok=False, detail="not looked at yet")
         self._kafka_check = Check(ok=True, detail="connected; nothing published yet")
-        self.heartbeat = Heartbeat(_ROUND_MAX_S + poll_s)
+        self.heartbeat = Heartbeat(_STUCK_AFTER_S + poll_s + acknowledged_within_s)
 
     def checks(self) -> Mapping[str, Callable[[], Check]]:
         """What readiness rests on: how the last look at the outbox and the last publishing went."""
@@ -180,6 +191,13 @@ class Relay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until ``stop`` is set; the round that is under way then is brought to its end."""
+        try:
+            await self._run_rounds(stop)
+        finally:
+            for sending in self._under_way.values():
+                sending.cancel()
+
+    async def _run_rounds(self, stop: asyncio.Event) -> None:
         failed_rounds = 0
         while not stop.is_set():
             self.heartbeat.beat()
@@ -212,6 +230,7 @@ class Relay:
         began = time.monotonic()
         async with self._outbox.take(self._shards, self._limit) as take:
             self._note_age(take.rows)
+            self._forget_settled({row.id for row in take.rows})
             if not take.rows:
                 return _Round((), (), is_full=False)
             done = await self._publish_calls(take.rows)
@@ -239,7 +258,7 @@ class Relay:
                 await self._publish(topic, row)
             except Exception as error:  # noqa: BLE001 - it stops this call, whatever it is, and is told
                 metrics.RELAY_FAILURES[topic].inc()
-                _log.warning(
+                _log.debug(
                     "event_not_published",
                     call_id=row.call_id,
                     call_seq=row.call_seq,
@@ -249,11 +268,23 @@ class Relay:
                     error=_words(error),
                 )
                 return acknowledged, _words(error)
+            self.heartbeat.beat()
             metrics.RELAY_PUBLISHED[topic].inc()
             acknowledged.append(row.id)
         return acknowledged, None
 
     async def _publish(self, topic: str, row: OutboxRow) -> None:
+        """Send an event, unless it is under way already, and return once it is acknowledged."""
+        sending = self._under_way.get(row.id)
+        if sending is None:
+            sending = self._under_way[row.id] = asyncio.ensure_future(self._send(topic, row))
+        done, _ = await asyncio.wait((sending,), timeout=self._acknowledged_within_s)
+        if not done:
+            raise TimeoutError(f"no acknowledgement within {self._acknowledged_within_s:g} s")
+        del self._under_way[row.id]
+        sending.result()
+
+    async def _send(self, topic: str, row: OutboxRow) -> None:
         now = self._clock()
         record = encode_event(
             event_id=row.event_id,
@@ -274,6 +305,15 @@ class Relay:
                 age_ms=round((now - row.created_at.timestamp()) * 1000),
             )
 
+    def _forget_settled(self, taken: Collection[int]) -> None:
+        """Drop what was settled since and is not ours to strike off: another relay has taken it."""
+        for row_id in [row_id for row_id, sending in self._under_way.items() if sending.done()]:
+            if row_id not in taken and not self._under_way[row_id].cancelled():
+                error = self._under_way.pop(row_id).exception()
+                _log.debug(
+                    "event_settled_late", row_id=row_id, error=None if error is None else _words(error)
+                )
+
     def _note_age(self, rows: Sequence[OutboxRow]) -> None:
         age_s = self._clock() - rows[0].created_at.timestamp() if rows else 0.0
         metrics.RELAY_OUTBOX_AGE.set(max(0.0, age_s))
@@ -285,6 +325,7 @@ class Relay:
 
     def _judge_kafka(self, done: _Round) -> None:
         if done.failures:
+            _log.warning("calls_not_published", calls=len(done.failures), error=done.failures[0])
             self._kafka_check = Check(
                 ok=False, detail=f"{len(done.failures)} calls wait, the first because of: {done.failures[0]}"
             )

@@ -158,7 +158,9 @@ class RecogniserSession:
         return self._queued_bytes
 
     def start(self) -> None:
-        """Begin to connect; what comes of it is told through the callbacks."""
+        """Begin to connect; what comes of it is told through the callbacks. Without effect once closed."""
+        if self._over:
+            return
         self._task = asyncio.create_task(self._run(), name="recogniser-session")
 
     def append(self, pcm: bytes) -> None:
@@ -334,7 +336,7 @@ def judge_refusal(status: int, address: str) -> SessionLost:
         return SessionLost("unauthorised", detail, retryable=False, status=status)
     if status == 403:  # noqa: PLR2004 - an HTTP status names itself
         detail = (
-            f"recogniser denies the API key this model or workspace (403) at {address}; check QA_ASR_API_KEY, "
+            f"recogniser denies the key this model or workspace (403) at {address}; check QA_ASR_API_KEY, "
             "QA_ASR_MODEL, QA_ASR_WORKSPACE and QA_ASR_REGION"
         )
         return SessionLost("unauthorised", detail, retryable=False, status=status)

@@ -1,4 +1,4 @@
-"""The self-hosted realtime ASR server: an aiohttp shell over the protocol package, voice activity and engines.
+"""The self-hosted realtime ASR server: an aiohttp shell over protocol, voice activity, engines.
 
 The way of a sound: `connection` → `session` → `voice_activity` → `segmenter` → `turn` → `scheduler` →
 `recognition` → `engines`, and back through `session`.

@@ -1,8 +1,9 @@
 """Which beginning of a growing transcript is stable: the prefix on which two successive hypotheses agree.
 
-Decided here (protocol section 4.8): the stable text only grows and is never revised; it ends at a word, or at a
-character in scripts that write no blanks; the last word of a hypothesis is never stable, since the sound of it may
-be cut off. What a hypothesis says beyond the stable text is shown as stash, blanks inside the strings.
+Decided here (protocol section 4.8): the stable text only grows and is never revised; it ends at a word, or
+at a character in scripts that write no blanks; the last word of a hypothesis is never stable, since the
+sound of it may be cut off. What a hypothesis says beyond the stable text is shown as stash, blanks inside
+the strings.
 """
 
 from __future__ import annotations

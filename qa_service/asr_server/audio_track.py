@@ -1,7 +1,7 @@
 """The audio of a session in one format, addressed by time.
 
-Decided here: audio stays 16-bit PCM at the rate it came in until something has to be computed from it, since a
-session holds up to a minute of it and reads each part a few times at most.
+Decided here: audio stays 16-bit PCM at the rate it came in until something has to be computed from it, since
+a session holds up to a minute of it and reads each part a few times at most.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One WebSocket of the server: what is read, what is written, how it ends.
 
-Decided here: reading, working and writing go on independently, so a client that reads late cannot stop itself from
-being heard (section 1.4). Pings go out every 25 s and their answers are not waited for: a client that sends lives,
-and one that does not is caught by the idle limit. After ``session.finished`` the client closes, or we do 7 s later.
+Decided here: reading, working and writing go on independently, so a client that reads late cannot stop
+itself from being heard (section 1.4). Pings go out every 25 s and their answers are not waited for: a client
+that sends lives, and one that does not is caught by the idle limit. After ``session.finished`` the client
+closes, or we do 7 s later.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Connection:
         await self._socket.close(code=close_code)
 
     async def _read(self) -> None:
-        """Put what comes into the inbox until the client closes; TimeoutError if nothing comes for too long."""
+        """Put what comes into the inbox until the client closes; TimeoutError if nothing comes."""
         while True:
             message: WSMessage = await self._socket.receive(timeout=self._idle_timeout_s)
             if message.type in _CLOSING:

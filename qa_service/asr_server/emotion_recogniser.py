@@ -3,9 +3,9 @@
 The server calls it only for sessions in which emotion is on: where it is off, the model does not run at all,
 since inferring is what the law forbids (EU AI Act, Art. 5(1)(f)), not only telling.
 
-Decided here: hearing is heavy, keeps nothing, and is done ahead in a recognition thread, for results that may be
-thrown away; judging is cheap, learns from what it judges, and is done once per utterance in the event loop. The norm
-of the service is shared by all sessions, each speaker's own begins with the session.
+Decided here: hearing is heavy, keeps nothing, and is done ahead in a recognition thread, for results that
+may be thrown away; judging is cheap, learns from what it judges, and is done once per utterance in the event
+loop. The norm of the service is shared by all sessions, each speaker's own begins with the session.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ class EmotionEstimate(Protocol):
     @property
     def label(self) -> str | None:
         """One of the protocol's labels; None where the model abstains."""
+        ...
 
     @property
     def confidence(self) -> float:
         """Confidence in the label, 0 to 1."""
+        ...
 
 
 class SpeakerMood(Protocol):
@@ -37,16 +39,22 @@ class SpeakerMood(Protocol):
 
     def judge(self, heard: object, /) -> EmotionEstimate:
         """Judge what `EmotionRecogniser.hear` heard, and learn from it; called in the event loop."""
+        ...
 
 
 class EmotionRecogniser(Protocol):
     """A model of emotions, shared by all sessions."""
 
     def hear(self, samples: Float32, /) -> object:
-        """Listen to one utterance: mono float32 in ±1 at 8 kHz. Called by several threads at once; keeps nothing."""
+        """Listen to one utterance: mono float32 in ±1 at 8 kHz.
+
+        Called by several threads at once; keeps nothing.
+        """
+        ...
 
     def open(self) -> SpeakerMood:
         """A speaker of whom nothing has been heard."""
+        ...
 
 
 class VoiceEmotions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class AsrServerError(Exception):
-    """Anything that keeps the server from starting or a recognition from being done; one line, with the remedy."""
+    """Anything that keeps the server from starting or an utterance from being recognised; one line."""
 
 
 class EngineError(AsrServerError):

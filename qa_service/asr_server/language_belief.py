@@ -1,8 +1,8 @@
 """What language a session's speaker is likely to use next, by what was heard before.
 
 Decided here: a leg rarely changes its language, and a short "yes" tells little about it. Each final adds its
-detection, weighted by its length, to a belief of bounded weight, so that the past steadies short utterances but a
-clear change of language wins at once.
+detection, weighted by its length, to a belief of bounded weight, so that the past steadies short utterances
+but a clear change of language wins at once.
 """
 
 from __future__ import annotations

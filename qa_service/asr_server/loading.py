@@ -26,7 +26,7 @@ _SILERO: Final = "silero-vad"
 
 
 def load(config: ServerConfig) -> Models:
-    """Load what ``config`` asks for, fetching model files that are not there; takes seconds, off the event loop.
+    """Load what ``config`` asks for, fetching model files that are not there; takes seconds.
 
     Raises:
         EngineError: a model cannot be had or loaded.

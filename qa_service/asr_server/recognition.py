@@ -1,7 +1,7 @@
 """One utterance made into text and emotion: what a recognition thread runs.
 
-Decided here: an utterance too long for the engine is cut into pieces. The cuts do not move as it grows, so what was
-recognised of all pieces but the last is kept, and each new look at it costs one piece.
+Decided here: an utterance too long for the engine is cut into pieces. The cuts do not move as it grows, so
+what was recognised of all pieces but the last is kept, and each new look at it costs one piece.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """The sound of an utterance, or of its beginning: PCM, its rate, how much of it is voiced (None: unknown)."""
+    """The sound of an utterance or its beginning; ``voiced_s`` None if nobody knows how much is voiced."""
 
     pcm: bytes
     rate_hz: int
@@ -63,7 +63,7 @@ class UtteranceRecogniser:
         return Finding(transcript=transcript, cost_s=time.monotonic() - begun)
 
     def conclude(self, sound: Sound, hints: Hints, emotions: EmotionRecogniser | None) -> Finding:
-        """The text of the whole utterance, and what is to be heard in the voice if somebody listens for it."""
+        """The text of the whole utterance, and what the voice is like if somebody listens for it."""
         begun = time.monotonic()
         samples = samples_of_pcm(sound.pcm)
         transcript = self._transcribe(samples, sound, hints)
@@ -79,7 +79,7 @@ class UtteranceRecogniser:
             return self._engine.transcribe(Segment(samples=wide, voiced_s=sound.voiced_s), hints)
         settled = [self._settle(span, wide, hints) for span in complete]
         said, language = _joined(settled), settled[0].language
-        # The client may have been shown more than the complete pieces hold: the last one must begin with that.
+        # What the client was shown beyond the complete pieces is the beginning of the last one.
         shown = hints.prefix.removeprefix(said).lstrip() if hints.prefix.startswith(said) else ""
         segment = Segment(samples=wide[slice(*last)])
         tail = self._engine.transcribe(segment, replace(hints, language=language, prefix=shown))
@@ -91,7 +91,7 @@ class UtteranceRecogniser:
         )
 
     def _settle(self, span: tuple[int, int], wide: Float32, hints: Hints) -> Transcript:
-        """The transcript of a piece that will not grow any more; all pieces speak the language of the first."""
+        """The transcript of a piece that will not grow any more; its language is that of the first."""
         if span not in self._settled:
             language = next((known.language for known in self._settled.values()), hints.language)
             segment = Segment(samples=wide[slice(*span)])

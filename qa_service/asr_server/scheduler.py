@@ -1,9 +1,9 @@
 """Which recognition runs next, on which thread.
 
-Decided here: N threads, one recognition each. Finals go first, then speculative finals, then partials, each in
-order of arrival. A waiting partial is replaced by a newer one of the same utterance and is given up when too many
-wait: partials are what gives way under load, finals never are. A speculative final that turns out to be the final
-is promoted while it waits.
+Decided here: N threads, one recognition each. Finals go first, then speculative finals, then partials, each
+in order of arrival. A waiting partial is replaced by a newer one of the same utterance and is given up when
+too many wait: partials are what gives way under load, finals never are. A speculative final that turns out
+to be the final is promoted while it waits.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Job(Generic[T]):
 class Scheduler:
     """The threads that recognise, and what waits for them.
 
-    ``max_waiting_partials`` bounds the partials of all sessions that wait; the oldest is given up for a new one.
+    ``max_waiting_partials`` bounds the partials of all sessions that wait; the oldest is given up for a new
+    one.
     """
 
     def __init__(self, *, threads: int, max_waiting_partials: int) -> None:

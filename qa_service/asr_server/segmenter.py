@@ -2,8 +2,8 @@
 
 Decided here (protocol section 5.3 and 4.4):
 
-- Speech begins with the first frame over the threshold, once enough of them have come that it is no click; the
-  padding before that onset belongs to the utterance. In speech, a lower threshold holds (hysteresis).
+- Speech begins with the first frame over the threshold, once enough of them have come that it is no click;
+  the padding before that onset belongs to the utterance. In speech, a lower threshold holds (hysteresis).
 - It ends when the configured silence has passed; the silence waited for belongs to the utterance's span.
 - An utterance over 60 s is cut at its least voiced moment of the last seconds and goes on as a new one.
 - ``processed_ms``: no utterance will begin before that time any more.
@@ -48,7 +48,7 @@ class Onset:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The open utterance has ended at ``end_ms``; the last of its ``voiced_ms`` ended at ``speech_end_ms``."""
+    """The open utterance has ended at ``end_ms``; its ``voiced_ms`` ended at ``speech_end_ms``."""
 
     end_ms: int
     speech_end_ms: int
@@ -60,7 +60,7 @@ Boundary: TypeAlias = Onset | Endpoint
 
 @dataclass(frozen=True, slots=True)
 class OpenSpeech:
-    """The utterance that is going on: where it began, where voice was last heard, how much of it was voiced."""
+    """The utterance that is going on: where it began, where voice was last heard, how much is voiced."""
 
     start_ms: int
     speech_end_ms: int

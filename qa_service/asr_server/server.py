@@ -1,8 +1,8 @@
 """The realtime ASR server: handshakes, limits, health, start and stop.
 
-Decided here: who gets a session. A wrong key, an unknown model or one session too many is answered with an HTTP
-status and the body of section 6.1 before the upgrade. The port listens at once; until the models are loaded and a
-recognition has succeeded, ``/readyz`` says what is missing and handshakes get 503.
+Decided here: who gets a session. A wrong key, an unknown model or one session too many is answered with an
+HTTP status and the body of section 6.1 before the upgrade. The port listens at once; until the models are
+loaded and a recognition has succeeded, ``/readyz`` says what is missing and handshakes get 503.
 
     async with await serve(ServerConfig(port=0, no_auth=True)) as server:
         await server.wait_ready()
@@ -51,6 +51,7 @@ _PARTIALS_PER_THREAD: Final = (
     4  # that wait at most: with 0.4 s each, older ones would be stale before they run
 )
 _SHUTDOWN_S: Final = 3.0  # for the sessions to end when the server does
+_CLOSE_REPLY_S: Final = 2.0  # for a client's answer to our close
 _ENTROPY_BITS: Final = 128
 
 
@@ -148,7 +149,9 @@ class AsrServer:
 
     async def _load(self) -> None:
         begun = time.monotonic()
-        models = self._given_models or await asyncio.to_thread(loading.load, self._config)
+        models = self._given_models
+        if models is None:
+            models = await asyncio.to_thread(loading.load, self._config)
         await asyncio.to_thread(loading.warm_up, models)
         self._warm_up_s = time.monotonic() - begun
         self._workplace = Workplace(models=models, scheduler=self._scheduler, voice_thread=self._voice_thread)
@@ -208,13 +211,13 @@ class AsrServer:
             return True
         digest = _digest(bearer_token(request.headers.get("Authorization")) or "")
         # All are compared, so that the time taken tells nothing.
-        return any([hmac.compare_digest(digest, known) for known in self._key_digests])
+        return max((hmac.compare_digest(digest, known) for known in self._key_digests), default=False)
 
     async def _serve_session(self, request: web.Request, model: str) -> web.StreamResponse:
         workplace = self._workplace
         assert workplace is not None  # noqa: S101 - _refuse has looked
         socket = web.WebSocketResponse(
-            compress=False, max_msg_size=MAX_MESSAGE_BYTES + _MESSAGE_SLACK_BYTES, autoclose=False
+            timeout=_CLOSE_REPLY_S, compress=False, max_msg_size=MAX_MESSAGE_BYTES + _MESSAGE_SLACK_BYTES
         )
         await socket.prepare(request)
         protocol = ServerSession(_new_id("sess"), model, _new_id)

@@ -1,9 +1,9 @@
 """One session: what its client says and sends, carried out in order, and what it is told.
 
-Decided here: texts are taken one at a time, so audio is always heard under the configuration that came before it.
-Everything of the session happens in the event loop but two things: voice activity, on the thread for it, and
-recognition, on the scheduler's. A final is decoded ahead while the silence that will end the utterance passes; speech
-that resumes turns it into a look at the unfinished utterance.
+Decided here: texts are taken one at a time, so audio is always heard under the configuration that came
+before it. Everything of the session happens in the event loop but two things: voice activity, on the thread
+for it, and recognition, on the scheduler's. A final is decoded ahead while the silence that will end the
+utterance passes; speech that resumes turns it into a look at the unfinished utterance.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _MAX_MANUAL_TURN_MS: Final = 30 * 60_000  # of uncommitted audio, so that memory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """What is loaded once and shared by all sessions; ``emotions`` None where no emotion model is to be had."""
+    """What is loaded once and shared by all sessions; ``emotions`` None where there is no emotion model."""
 
     engine: Engine
     detector: VoiceDetector
@@ -79,8 +79,9 @@ class Workplace:
 class Session:
     """The pipeline of one connection.
 
-    ``send`` takes the texts for the client, in order, at once; ``congested`` says that the client reads too slowly for
-    partials. `fault` gets the exception if anything inside fails: the session is then of no use any more.
+    ``send`` takes the texts for the client, in order, at once; ``congested`` says that the client reads too
+    slowly for partials. `fault` gets the exception if anything inside fails: the session is then of no use
+    any more.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Session:
         return self._protocol.error(
             ErrorType.INVALID_REQUEST,
             ErrorCode.INVALID_VALUE,
-            "session.input_audio_format opus is not supported by this server yet; send pcm at 8000 or 16000 Hz.",
+            "session.input_audio_format opus is not supported by this server yet; send pcm.",
             "session.input_audio_format",
             request.event_id,
         )
@@ -392,7 +393,7 @@ class Session:
     def _completed(self, turn: Turn, finding: Finding) -> tuple[str, ...]:
         """The final result, with the emotion if one may be judged and was."""
         label, confidence = None, None
-        # The switch may have been turned off since the utterance began; the answer is then not to be had either.
+        # The switch may have been turned off since: then the answer is not to be had either.
         if self._mood is not None and finding.voice is not None and self._config.extensions.emotion:
             estimate = self._mood.judge(finding.voice)
             label, confidence = estimate.label, estimate.confidence

@@ -1,7 +1,8 @@
-"""One utterance on its way from its first sound to its final text: what is known of it and what is being asked.
+"""One utterance on its way from its first sound to its final text: what is known and what is asked.
 
-Decided here: when the next look is due (about a second of new sound, more if looks are slow), that stable text stands
-still while a final is being decoded with it as its beginning, and which speculative final may become the final.
+Decided here: when the next look is due (about a second of new sound, more if looks are slow), that stable
+text stands still while a final is being decoded with it as its beginning, and which speculative final may
+become the final.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LAST_LOOK_MS: Final = CAP_MS - CUT_SEARCH_MS
 
 @dataclass(frozen=True, slots=True)
 class Speculation:
-    """A final being decoded in case the silence goes on: it holds if voice was last heard at ``speech_end_ms``."""
+    """A final decoded ahead: it holds if the silence that began at ``speech_end_ms`` goes on."""
 
     job: Job[Finding]
     speech_end_ms: int

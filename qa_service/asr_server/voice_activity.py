@@ -1,8 +1,9 @@
 """How likely each 32-ms frame of a session's audio is speech.
 
-Decided here: the audio is judged at 8 kHz, the telephone's own rate, in frames of 256 samples; what does not fill
-a frame waits for more. A `VoiceDetector` is shared by all sessions and holds the model; each session opens a
-`VoiceStream` of its own, which holds the session's state. Streams compute: call them off the event loop.
+Decided here: the audio is judged at 8 kHz, the telephone's own rate, in frames of 256 samples; what does not
+fill a frame waits for more. A `VoiceDetector` is shared by all sessions and holds the model; each session
+opens a `VoiceStream` of its own, which holds the session's state. Streams compute: call them off the event
+loop.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class VoiceStream(Protocol):
     """The voice activity of one session's audio."""
 
     def push(self, samples: Float32) -> list[float]:
-        """Take the next 8 kHz samples (float32, ±1); give a speech probability for each frame they complete."""
+        """Take the next 8 kHz samples (float32, ±1); give the speech probability of each frame completed."""
+        ...
 
 
 class VoiceDetector(Protocol):
@@ -39,6 +41,7 @@ class VoiceDetector(Protocol):
 
     def open(self) -> VoiceStream:
         """A stream in its initial state."""
+        ...
 
 
 class SileroDetector:
@@ -78,9 +81,10 @@ class SileroStream:
     def _judge(self, frame: Float32) -> float:
         window = np.concatenate((self._context, frame))[np.newaxis]
         feed = {"input": window, "state": self._state, "sr": self._rate}
-        probability, self._state = self._model.run(None, feed)
+        probability, state = self._model.run(None, feed)
+        self._state = np.asarray(state)
         self._context = frame[-_CONTEXT_SAMPLES:]
-        return float(probability[0, 0])
+        return float(np.asarray(probability).item())
 
 
 class LoudnessDetector:

@@ -27,11 +27,12 @@ def samples_of_pcm(pcm: bytes) -> Float32:
 def pcm_of_samples(samples: Float32) -> bytes:
     """16-bit little-endian PCM of samples in ±1; what is louder is clipped."""
     scaled = np.rint(np.asarray(samples, dtype=np.float32) * np.float32(_PCM_FULL_SCALE))
-    return np.clip(scaled, -32768, 32767).astype("<i2").tobytes()
+    pcm: bytes = np.clip(scaled, -32768, 32767).astype("<i2").tobytes()
+    return pcm
 
 
 def resample(samples: Float32, from_hz: int, to_hz: int) -> Float32:
-    """A whole segment at another rate: ``len(samples) * to_hz / from_hz`` samples, the very array if the rates agree."""
+    """A whole segment at another rate; the very array if the rates agree."""
     if from_hz == to_hz or not len(samples):
         return samples
     resampled: Float32 = soxr.resample(samples, from_hz, to_hz).astype(np.float32, copy=False)
@@ -41,8 +42,8 @@ def resample(samples: Float32, from_hz: int, to_hz: int) -> Float32:
 class StreamResampler:
     """One stream of samples brought from one rate to another as it comes.
 
-    Holds the filter's memory, so that cuts between pieces cannot be heard. `push` gives what is ready, `finish`
-    the rest; nothing may be pushed after that.
+    Holds the filter's memory, so that cuts between pieces cannot be heard. `push` gives what is ready,
+    `finish` the rest; nothing may be pushed after that.
     """
 
     def __init__(self, from_hz: int, to_hz: int) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import click
 import structlog
@@ -55,7 +56,7 @@ def worker() -> None:
     """Transcribe live calls and evaluate rules, as one member of the consumer group."""
     settings = Settings()
     configure_logging(settings)
-    run(_run_worker(settings))
+    run(_until_stopped(run_worker, settings))
 
 
 @click.command(
@@ -67,7 +68,7 @@ def relay() -> None:
     """Publish alerts and transcripts from the outbox to their topics."""
     settings = Settings()
     configure_logging(settings)
-    run(_run_relay(settings))
+    run(_until_stopped(run_relay, settings))
 
 
 @click.command(
@@ -109,8 +110,14 @@ def health(*, url: str | None) -> None:
         raise click.ClickException(f"{target}: {error}") from error
 
 
-async def _run_worker(settings: Settings) -> None:
-    stop = stop_event()
+async def _until_stopped(
+    part: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]], settings: Settings
+) -> None:
+    await part(settings, stop_event())
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Put a worker together and run it until ``stop``."""
     current = rule_set(settings)
     endpoint = recogniser_endpoint(settings)
     kafka = kafka_config(settings)
@@ -168,8 +175,8 @@ async def _start_partials(
     return publisher.offer
 
 
-async def _run_relay(settings: Settings) -> None:
-    stop = stop_event()
+async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
+    """Put a relay together and run it until ``stop``."""
     kafka = kafka_config(settings)
     async with contextlib.AsyncExitStack() as stack:
         database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)

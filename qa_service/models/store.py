@@ -61,6 +61,8 @@ def ensure(name: str, cache_dir: Path, progress: Report | None = None) -> Path:
         KeyError: the catalogue holds no such model.
     """
     model = CATALOGUE[name]
+    if verify(name, cache_dir).state is State.OK:
+        return _entry(model, cache_dir)  # without the lock, so that a cache that cannot be written serves too
     with exclusive(cache_dir, f"model-{name}", progress):
         if verify(name, cache_dir).state is not State.OK:
             _fetch(model, cache_dir, progress or _say_nothing)

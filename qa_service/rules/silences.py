@@ -157,13 +157,15 @@ class _Axis:
 class CallSilence:
     """One rule on the silence of the call: decides as far as all live legs are covered."""
 
-    __slots__ = ("_axes", "_decided_until", "_longer_than_ms", "_watch")
+    __slots__ = ("_axes", "_decided_until", "_heard_until", "_longer_than_ms", "_watch")
 
     def __init__(self, longer_than_ms: int, track: IncidentTrack) -> None:
         self._longer_than_ms = longer_than_ms
         self._watch = SilenceWatch(longer_than_ms, track, leg_id=None)
         self._axes: dict[str, _Axis] = {}
         self._decided_until = _BEGINNING
+        self._heard_until = _BEGINNING
+        """How far the leg that is ahead of all others is covered."""
 
     def start_leg(self, leg_id: str, at_ms: int) -> None:
         """Take up a leg, or one that comes back; decides nothing, as others may start with it."""
@@ -174,6 +176,7 @@ class CallSilence:
 
     def hear(self, leg_id: str, stretch: Stretch, call_seq: int) -> Iterator[IncidentChange]:
         """Take a live leg's next stretch."""
+        self._heard_until = max(self._heard_until, stretch.end_ms)
         self._axes[leg_id].extend(stretch.end_ms, stretch.sound, self._longer_than_ms)
         yield from self._decide(call_seq)
 
@@ -197,10 +200,9 @@ class CallSilence:
             yield from self._watch.hear(stretch, call_seq)
 
     def _find_frontier(self) -> int:
-        live = [axis.known_until for axis in self._axes.values() if axis.is_live]
-        if live:
-            return min(live)
-        return max((axis.known_until for axis in self._axes.values()), default=self._decided_until)
+        # That a leg starts late says nothing of others that may start before it; audio does.
+        live = (axis.known_until for axis in self._axes.values() if axis.is_live)
+        return min((self._heard_until, *live))
 
     def _merge(self, start_ms: int, end_ms: int) -> Stretch:
         stretches = [stretch for axis in self._axes.values() if (stretch := axis.look(start_ms)) is not None]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
@@ -94,16 +95,15 @@ class Database:
 
     async def connect(self) -> AsyncConnection:
         """Hand out a connection; the caller closes it."""
-        try:
+        with self.explained():
             return await self.engine.connect()
-        except _CONNECT_FAILURES as error:
-            raise self.explain(error) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that is committed at the end of the block, or rolled back by an exception.
 
-        Failures of the database become storage errors; other exceptions of the block pass unchanged.
+        Failures that only the database can cause become storage errors; other exceptions of the block pass
+        unchanged, an OSError or TimeoutError too, since they may be the caller's own.
         """
         connection = await self.connect()
         try:
@@ -136,8 +136,9 @@ class Database:
             async with asyncio.timeout(patience):
                 while True:
                     try:
-                        async with self.transaction() as connection:
-                            return await work(connection)
+                        with self.explained():
+                            async with self.transaction() as connection:
+                                return await work(connection)
                     except StoreUnavailable as error:
                         if not _may_pass(error.__cause__):
                             raise
@@ -168,6 +169,14 @@ class Database:
         """Close all connections."""
         await self.engine.dispose()
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn every failure of a block that talks to the database alone into a storage error."""
+        try:
+            yield
+        except _FAILURES as error:
+            raise self.explain(error) from error
+
     def explain(self, error: BaseException) -> StorageError:
         """Turn a failure of the driver into a storage error of one line, with the remedy."""
         state, text = _sqlstate(error), _one_line(error)
@@ -195,7 +204,7 @@ class Database:
 
 _URL_PARAMETERS = {"ssl", "target_session_attrs", "prepared_statement_cache_size"}
 
-_CONNECT_FAILURES = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_FAILURES = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 def _parse(url: str) -> sa.URL:
@@ -250,5 +259,9 @@ def _may_pass(error: BaseException | None) -> bool:
 
 def _one_line(error: BaseException) -> str:
     root = _root(error)
-    text = " ".join(str(root).split()) or type(root).__name__
+    # Only the message itself: details would repeat values, and so does asyncpg of one it cannot send.
+    message: Any = getattr(root, "message", None) or str(root) or type(root).__name__
+    text = re.sub(
+        r"(invalid input for query argument \$\d+): .*(\(.*\))$", r"\1 \2", " ".join(message.split())
+    )
     return text.rstrip(".;")

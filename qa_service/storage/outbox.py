@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from uuid import UUID
 from zlib import crc32
 
-import asyncpg
 import sqlalchemy as sa
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -102,7 +101,9 @@ class Outbox(Protocol):
 class PostgresOutbox:
     """The outbox in PostgreSQL; see :class:`Outbox`.
 
-    Raises :class:`~qa_service.storage.errors.StoreUnavailable` when the database cannot be reached.
+    All methods raise :class:`~qa_service.storage.errors.StoreUnavailable` when the database cannot be
+    reached; the caller tries again after a pause. Listening keeps one connection of the pool for itself,
+    a take another one. A take that lasts over a minute without a word to the database is cut off there.
     """
 
     def __init__(self, database: Database) -> None:
@@ -117,11 +118,13 @@ class PostgresOutbox:
         """See :meth:`Outbox.take`."""
         self._news.clear()  # before reading: what is announced from now on may not be in this take
         async with self._database.transaction() as connection:
-            # Two statements on purpose: the rows must be read by a snapshot taken after the locks, or
-            # they could include what the previous holder has just published and deleted.
-            locked = tuple(await connection.scalars(_LOCK_SHARDS, {"shards": list(shards)}))
-            rows = await connection.execute(_OLDEST_ROWS, {"shards": list(locked), "limit": limit})
-            yield PostgresTake(connection, locked, tuple(OutboxRow(**row) for row in rows.mappings()))
+            with self._database.explained():
+                # Two statements on purpose: the rows must be read by a snapshot taken after the locks, or
+                # they could include what the previous holder has just published and deleted.
+                locked = tuple(await connection.scalars(_LOCK_SHARDS, {"shards": list(shards)}))
+                found = await connection.execute(_OLDEST_ROWS, {"shards": list(locked), "limit": limit})
+                rows = tuple(OutboxRow(**row) for row in found.mappings())
+            yield PostgresTake(self._database, connection, locked, rows)
 
     async def wait_for_rows(self, timeout: float) -> bool:  # noqa: ASYNC109 - a quiet end is a result here, not an error
         """See :meth:`Outbox.wait_for_rows`."""
@@ -145,12 +148,10 @@ class PostgresOutbox:
     async def _listen(self) -> None:
         await self.close()
         self._listener = connection = await self._database.connect()
-        try:
+        with self._database.explained():
             raw: Any = (await connection.get_raw_connection()).driver_connection
             raw.add_termination_listener(self._stop_listening)
             await raw.add_listener(CHANNEL, lambda *_: self._news.set())
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise self._database.explain(error) from error
         self._listening = True
         self._news.set()  # rows may have come while nobody listened
 
@@ -164,8 +165,13 @@ class PostgresTake:
     """Rows taken in one open transaction; see :class:`OutboxTake`."""
 
     def __init__(
-        self, connection: AsyncConnection, shards: tuple[int, ...], rows: tuple[OutboxRow, ...]
+        self,
+        database: Database,
+        connection: AsyncConnection,
+        shards: tuple[int, ...],
+        rows: tuple[OutboxRow, ...],
     ) -> None:
+        self._database = database
         self._connection = connection
         self.shards = shards
         self.rows = rows
@@ -173,7 +179,8 @@ class PostgresTake:
     async def delete(self, ids: Collection[int]) -> None:
         """See :meth:`OutboxTake.delete`."""
         if ids:
-            await self._connection.execute(_DELETE_ROWS, {"ids": list(ids)})
+            with self._database.explained():
+                await self._connection.execute(_DELETE_ROWS, {"ids": list(ids)})
 
 
 _SHARD = sa.column("shard", sa.Integer)

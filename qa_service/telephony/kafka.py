@@ -39,6 +39,7 @@ SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 # A broker that starts with us (compose, Kubernetes) is there within seconds; beyond, a person should know.
 CONNECT_WITHIN_S: Final = 30.0
+_STOP_WITHIN_S: Final = 5.0
 # One answer of an admin request.
 _ADMIN_TIMEOUT_S: Final = 10.0
 # Below an hour, retention does not outlive even a short outage of this service.
@@ -127,6 +128,10 @@ class _Client(Protocol):
     async def start(self) -> None: ...
 
 
+class _Stoppable(Protocol):
+    async def stop(self) -> None: ...
+
+
 _C = TypeVar("_C", bound=_Client)
 
 
@@ -160,6 +165,20 @@ async def start_with_retry(
             _log.warning("kafka_unreachable", bootstrap=config.bootstrap, error=cause, trying_for_s=within_s)
         await asyncio.sleep(delay)
     raise AssertionError("unreachable")  # pragma: no cover
+
+
+async def stop_within(client: _Stoppable, seconds: float = _STOP_WITHIN_S) -> bool:
+    """Stop a producer or consumer; False if that took too long, as it does while the broker is away.
+
+    What a producer had not delivered by then is lost to it, so whoever sent it must still have it.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await client.stop()
+    except TimeoutError:
+        _log.warning("kafka_client_not_stopped", client=type(client).__name__, within_s=seconds)
+        return False
+    return True
 
 
 @asynccontextmanager
@@ -265,9 +284,14 @@ async def _discard(client: Any) -> None:
     """Free what a client that did not start holds, or aiokafka complains when it is collected."""
     close = getattr(client, "stop", None) or client.close
     try:
-        await close()
-    except (KafkaError, OSError) as error:
+        async with asyncio.timeout(_STOP_WITHIN_S):
+            await close()
+    except (KafkaError, OSError, TimeoutError) as error:
         _log.debug("kafka_client_close_failed", error=repr(error))
+
+
+# A logger's filters see its own records alone, so each of them is named.
+_CONNECTION_LOGGERS: Final = ("aiokafka", "aiokafka.client", "aiokafka.conn", "aiokafka.producer.sender")
 
 
 @contextmanager
@@ -281,7 +305,7 @@ def _hear_connection_errors() -> Iterator[list[str]]:
         heard.append(record.getMessage())
         return False
 
-    sources = [logging.getLogger(name) for name in ("aiokafka.client", "aiokafka.conn", "aiokafka")]
+    sources = [logging.getLogger(name) for name in _CONNECTION_LOGGERS]
     for source in sources:
         source.addFilter(keep_back)
     try:
@@ -296,6 +320,7 @@ _REFUSALS: Final = (
     "Authentication failed",
     "UnsupportedSaslMechanism",
     "CERTIFICATE_VERIFY",
+    "InitProducerId",
 )
 
 
@@ -306,11 +331,13 @@ def _is_refusal(cause: str) -> bool:
 def _unavailable_line(config: KafkaConfig, cause: str) -> str:
     if "CERTIFICATE_VERIFY" in cause:
         remedy = "check QA_KAFKA_CA_FILE"
+    elif "InitProducerId" in cause:
+        remedy = "a broker without idempotent producers needs QA_KAFKA_IDEMPOTENCE=false"
     elif _is_refusal(cause):
         remedy = "check QA_KAFKA_USERNAME, QA_KAFKA_PASSWORD and QA_KAFKA_SASL_MECHANISM"
     else:
         remedy = f"check QA_KAFKA_BOOTSTRAP and QA_KAFKA_SECURITY_PROTOCOL={config.security_protocol}"
-    return f"cannot reach Kafka at {config.bootstrap}: {cause.rstrip('.')}; {remedy}"
+    return f"cannot reach Kafka at {config.bootstrap}: {cause.rstrip(' .:')}; {remedy}"
 
 
 async def _await_leaders(admin: AIOKafkaAdminClient, names: list[str], within_s: float) -> None:

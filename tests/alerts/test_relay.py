@@ -154,6 +154,37 @@ async def test_a_failure_stops_its_call_only_and_nothing_is_lost(outbox, store, 
     assert relay.checks()["kafka"]().ok
 
 
+async def test_an_event_without_acknowledgement_is_waited_for_and_not_sent_twice(
+    outbox, store, fill, producer
+):
+    producer.gate = asyncio.Event()
+    fill(_row(1, "a", 1), _row(2, "a", 2))
+    relay = _relay(outbox, producer, acknowledged_within_s=0.02)
+    async with running(relay):
+        await eventually(
+            lambda: "no acknowledgement within 0.02 s" in relay.checks()["kafka"]().detail,
+            "the missing acknowledgement to show in the check",
+        )
+        await eventually(lambda: not store.locked_shards, "the transaction to be let go")
+        producer.gate.set()
+        await eventually(lambda: not store.outbox, "the outbox to be empty")
+
+    assert _sequences(producer) == {"a": [1, 2]}
+
+
+async def test_what_another_relay_has_published_meanwhile_is_forgotten(outbox, store, fill, producer):
+    producer.gate = asyncio.Event()
+    fill(_row(1, "a", 1))
+    relay = _relay(outbox, producer, acknowledged_within_s=0.02, poll_s=0.02)
+    async with running(relay):
+        await eventually(lambda: not relay.checks()["kafka"]().ok, "the first round to fail")
+        store.outbox.clear()
+        producer.gate.set()
+        await eventually(lambda: not relay._under_way, "the record to be forgotten")
+
+    assert _sequences(producer) == {"a": [1]}
+
+
 async def test_an_event_that_cannot_be_read_stops_its_call_only(outbox, store, fill, producer):
     fill(msgspec.structs.replace(_row(1, "bad", 1), data=b"no json"), _row(2, "bad", 2), _row(3, "good", 1))
     async with running(_relay(outbox, producer)):

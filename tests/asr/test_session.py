@@ -451,6 +451,19 @@ async def test_closing_before_anything_happened_is_quiet(scripted, open_session)
     assert heard.all == []
 
 
+async def test_a_session_closed_while_it_waited_for_its_turn_does_not_start(http):
+    heard = []
+    session = RecogniserSession(
+        http, RecogniserEndpoint("ws://127.0.0.1:1"), CONFIG, on_event=heard.append, on_lost=heard.append
+    )
+    session.append(b"aa")
+    await session.close()
+    session.start()
+    await session.wait_closed()
+
+    assert heard == []
+
+
 async def test_audio_after_finish_is_a_mistake_of_the_caller(scripted, open_session):
     async def script(connection):
         await connection.greet()
@@ -480,6 +493,19 @@ async def test_a_fault_in_the_owners_callback_is_not_silent(scripted, http):
         await session.wait_closed()
 
     assert [item.reason for item in lost] == ["internal"]
+
+
+async def test_audio_longer_than_an_append_may_be_is_not_lost_in_silence(scripted, open_session):
+    async def script(connection):
+        await connection.greet()
+        await connection.await_close()
+
+    async with scripted(script) as endpoint:
+        session, heard = open_session(endpoint, queue_bytes=64 * 1024 * 1024)
+        session.append(bytes(15 * 1024 * 1024 + 1))
+        await session.wait_closed()
+
+    assert heard.lost.reason == "internal"
 
 
 async def test_messages_of_many_megabytes_are_taken(scripted, open_session):

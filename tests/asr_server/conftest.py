@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+
 from qa_service.asr_server import AsrServer, ServerConfig, serve
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+
 from qa_service.asr_server.engines.scripted import markers
 from qa_service.audio.resample import pcm_of_samples
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, strategies as st
+
 from qa_service.asr_server.segmenter import FRAME_MS, Boundary, Endpoint, Endpointing, Onset, Segmenter
 
 BALANCED = Endpointing(speech_probability=0.6, silence_ms=800, padding_ms=300)
@@ -51,7 +52,7 @@ def test_in_speech_a_lower_threshold_holds() -> None:
 
 
 def test_speech_without_a_pause_is_cut_at_the_cap_where_it_is_least_voiced() -> None:
-    probabilities = frames(58_880, 0.9) + [0.5] + frames(9_600, 0.9)
+    probabilities = [*frames(58_880, 0.9), 0.5, *frames(9_600, 0.9)]
     found = boundaries(probabilities)
 
     cut_ms = 58_880 + FRAME_MS

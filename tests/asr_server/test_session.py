@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
+
 from qa_service.asr_server import AsrServer, Models, ServerConfig, serve
 from qa_service.asr_server.engines.scripted import ScriptedEngine
 from qa_service.asr_server.voice_activity import LoudnessDetector
@@ -116,7 +118,7 @@ async def test_partials_show_a_growing_beginning_that_the_final_keeps(server: As
         partials = client.of_type(".text")
         stable = [event["text"] for event in partials]
         assert len(partials) >= 3
-        assert all(later.startswith(earlier) for earlier, later in zip(stable, stable[1:], strict=False))
+        assert all(later.startswith(earlier) for earlier, later in pairwise(stable))
         assert all(" ".join(words).startswith(text) for text in texts(partials))
         assert client.transcripts == [" ".join(words)]
         assert client.transcripts[0].startswith(stable[-1])

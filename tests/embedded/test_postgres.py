@@ -80,6 +80,26 @@ async def test_nobody_gets_in_without_the_password(cache_dir: Path):
             await asyncpg.connect(server.dsn, password="guess")  # noqa: S106 - wrong on purpose
 
 
+async def test_a_cluster_without_its_password_is_refused_with_the_remedy(cache_dir: Path, tmp_path: Path):
+    async with EmbeddedPostgres(cache_dir, tmp_path, durable=False):
+        pass
+    (tmp_path / "password").unlink()
+
+    with pytest.raises(StartError, match="remove the folder to begin anew"):
+        async with EmbeddedPostgres(cache_dir, tmp_path, durable=False):
+            pytest.fail("nobody could log in to this")
+
+
+async def test_a_password_that_does_not_fit_is_refused_with_the_remedy(cache_dir: Path, tmp_path: Path):
+    async with EmbeddedPostgres(cache_dir, tmp_path, durable=False):
+        pass
+    (tmp_path / "password").write_text("another")
+
+    with pytest.raises(StartError, match="does not accept the password"):
+        async with EmbeddedPostgres(cache_dir, tmp_path, durable=False):
+            pytest.fail("nobody could log in to this")
+
+
 async def test_an_interrupted_initdb_is_done_again(cache_dir: Path, tmp_path: Path):
     (tmp_path / "cluster.unfinished").mkdir()
     (tmp_path / "cluster.unfinished" / "PG_VERSION").write_text("18\n")

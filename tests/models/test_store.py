@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,15 @@ def test_a_model_that_is_there_is_not_fetched_again(catalogue, publisher, tmp_pa
     ensure("tiny", tmp_path)
 
     assert publisher.visits == 1
+
+
+def test_a_model_that_is_there_is_served_from_a_cache_that_cannot_be_written(catalogue, publisher, tmp_path):
+    catalogue(WebSource(base=publisher.base))
+    ensure("tiny", tmp_path)
+    shutil.rmtree(tmp_path / "locks")
+    (tmp_path / "locks").write_text("no lock can be made")
+
+    assert ensure("tiny", tmp_path).read_bytes() == CONTENT
 
 
 def test_two_at_once_fetch_it_once(catalogue, publisher, tmp_path):

@@ -187,8 +187,6 @@ def _judge_silence(rule: Rule, log: list[LogEntry], leg: str | None) -> set[Inci
     condition = rule.when
     assert isinstance(condition, SilenceCondition)
     if leg is None:
-        while log and isinstance(log[-1].body, LegStarted | LegUpdated):
-            log = log[:-1]  # these decide nothing, since others may come with them
         frontier, is_over = _decided_until(log), any(isinstance(e.body, CallEnded) for e in log)
         return _judge_runs(rule, _find_runs(log, condition.of, frontier), frontier, is_over, None)
     found: set[Incident] = set()
@@ -243,7 +241,8 @@ def _decided_until(log: list[LogEntry]) -> int:
         turns = [e.body for e in own if isinstance(e.body, LegStarted | LegEnded)]
         if isinstance(turns[-1], LegStarted) and not is_over:
             live.add(leg)
-    return min((covered[leg] for leg in live), default=max(covered.values(), default=0))
+    heard = max((end for leg in legs for _, end, _ in _tabulate(log, leg, "call")), default=0)
+    return min([heard, *(covered[leg] for leg in live)])
 
 
 def _find_runs(log: list[LogEntry], of: str, frontier: int) -> list[tuple[int, int]]:

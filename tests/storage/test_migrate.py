@@ -18,6 +18,12 @@ from qa_service.storage.errors import MigrationFailed, StoreRefused, StoreUnavai
 
 pytestmark = pytest.mark.postgres
 
+UPGRADE = """
+import asyncio, sys
+from qa_service.storage import migrate
+asyncio.run(migrate.upgrade(sys.argv[1]))
+"""
+
 EVERY_RELATION = """
     SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname IN ('qa', 'report', 'public')
@@ -82,9 +88,8 @@ async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database_url):
 
 
 async def test_upgrades_by_several_processes_at_once_are_one(empty_database_url):
-    program = "import asyncio, sys; from qa_service.storage import migrate; asyncio.run(migrate.upgrade(sys.argv[1]))"
     processes = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", program, empty_database_url)
+        await asyncio.create_subprocess_exec(sys.executable, "-c", UPGRADE, empty_database_url)
         for _ in range(3)
     ]
     async with asyncio.timeout(60):
@@ -134,24 +139,39 @@ async def test_an_unreachable_database_is_named_without_its_password(command):
 
 
 @pytest.fixture
-async def powerless_url(postgres_url, empty_database_url):
-    """The empty database, entered by a user who owns nothing in it."""
-    name, password = f"qa_powerless_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+async def ordinary_user(postgres_url, empty_database_url):
+    """The name of a user who may do no more than log in, and the empty database's URL for that user."""
+    name, password = f"qa_ordinary_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     await run(postgres_url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
     parts = urlsplit(empty_database_url)
     host = parts.netloc.rpartition("@")[2]
-    yield urlunsplit(parts._replace(netloc=f"{name}:{password}@{host}"))
+    yield name, urlunsplit(parts._replace(netloc=f"{name}:{password}@{host}"))
+    await run(empty_database_url, f"DROP OWNED BY {name}")
     await run(postgres_url, f"DROP ROLE {name}")
 
 
-async def test_missing_rights_are_told_in_one_line(powerless_url, empty_database_url):
+async def test_missing_rights_are_told_in_one_line(ordinary_user, empty_database_url):
+    _, url = ordinary_user
+
     with pytest.raises(
         StoreRefused, match="refuses for lack of rights: permission denied for database"
     ) as caught:
-        await migrate.upgrade(powerless_url)
+        await migrate.upgrade(url)
 
     assert "\n" not in str(caught.value)
     assert await relations(empty_database_url) == []
+
+
+async def test_a_user_who_may_create_schemas_in_the_database_can_migrate(
+    ordinary_user, empty_database_url, database_url
+):
+    # Another database of the server is migrated, so the role of the readers exists already.
+    name, url = ordinary_user
+    await run(empty_database_url, f"""GRANT CREATE ON DATABASE "{urlsplit(url).path[1:]}" TO {name}""")
+
+    await migrate.upgrade(url)
+
+    assert await migrate.current(url) == migrate.head()
 
 
 def test_migrations_are_found_in_the_checkout_and_in_the_wheel(tmp_path, monkeypatch):

@@ -1,18 +1,25 @@
-"""Waiting for what another process or task brings about, never for luck."""
+"""Waiting for a condition with a deadline, and saying what was waited for."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+T = TypeVar("T")
+
+# Far beyond what anything here takes; only a fault waits so long.
+WITHIN_S = 45.0
 
 
-async def eventually(condition: Callable[[], object], what: str, *, within_s: float = 15.0) -> None:
-    """Return as soon as ``condition`` holds; fail naming ``what`` was waited for."""
+async def eventually(probe: Callable[[], Awaitable[T]], *, waiting_for: str, within_s: float = WITHIN_S) -> T:
+    """Return the first true result of ``probe``; fail naming what was waited for and the last result."""
     deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {within_s:g} s for {what}"
-        await asyncio.sleep(0.02)
+    while True:
+        result = await probe()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {within_s:g} s for {waiting_for}; last seen: {result!r}")
+        await asyncio.sleep(0.05)

@@ -96,6 +96,43 @@ def test_a_refused_login_points_to_the_login_settings():
     assert "QA_KAFKA_USERNAME" in line
 
 
+def test_a_broker_without_idempotent_producers_points_to_the_setting():
+    line = kafka._unavailable_line(
+        KafkaConfig(bootstrap="x:1"), "Unexpected error during InitProducerIdRequest: <class 'UnknownError'>"
+    )
+
+    assert line.endswith("a broker without idempotent producers needs QA_KAFKA_IDEMPOTENCE=false")
+
+
+def test_an_untrusted_certificate_points_to_the_ca_file():
+    line = kafka._unavailable_line(
+        KafkaConfig(bootstrap="x:1"), "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"
+    )
+
+    assert line.endswith("check QA_KAFKA_CA_FILE")
+
+
+async def test_a_client_that_will_not_stop_is_left_after_a_while():
+    class Stubborn:
+        async def stop(self) -> None:
+            await asyncio.Event().wait()
+
+    class Willing:
+        async def stop(self) -> None:
+            pass
+
+    assert not await kafka.stop_within(Stubborn(), 0.01)
+    assert await kafka.stop_within(Willing())
+
+
+async def test_settings_that_a_broker_does_not_tell_are_no_finding():
+    class Silent:
+        async def describe_configs(self, _resources) -> None:
+            raise ConnectionError("not supported")
+
+    assert await kafka._read_settings(Silent(), "t") == {}
+
+
 @pytest.mark.kafka
 async def test_missing_topics_are_created_and_existing_ones_left_alone(kafka_bootstrap):
     config = KafkaConfig(bootstrap=kafka_bootstrap)

@@ -55,7 +55,7 @@ SOURCES: dict[str, dict[str, str]] = {
         "licence": "Apache-2.0",
     },
     "pico-de-low": {
-        "what": "synthetic voice de-DE of SVOX Pico, pitch 78 %",
+        "what": "synthetic voice de-DE of SVOX Pico, pitch 85 %",
         "licence": "Apache-2.0",
     },
     "emodb": {
@@ -159,7 +159,7 @@ def place(turns: list[dict[str, Any]], recordings: Recordings) -> tuple[Placed, 
 def speak(turn: dict[str, Any], recordings: Recordings) -> Segment:
     """The speech of one turn, trimmed and levelled."""
     source = turn.get("clip") or turn["voice"]
-    samples, rate = recordings.read(turn["clip"]) if "clip" in turn else synthesise(turn["voice"], turn["say"])
+    samples, rate = recordings.read(turn["clip"]) if "clip" in turn else synthesise(turn)
     at_line_rate = soxr.resample(samples, rate, LINE_RATE_HZ).astype(np.float32)
     trimmed = fade(trim(at_line_rate))
     gain_db = turn.get("level", SPEECH_DBFS) - active_dbfs(band_pass(trimmed))
@@ -169,16 +169,26 @@ def speak(turn: dict[str, Any], recordings: Recordings) -> Segment:
     return Segment(levelled, source)
 
 
-def synthesise(voice: str, text: str) -> tuple[Float32, int]:
+def synthesise(turn: dict[str, Any]) -> tuple[Float32, int]:
+    text = turn["say"]
     with tempfile.TemporaryDirectory() as folder:
         wav = str(Path(folder) / "speech.wav")
         commands = {
-            "rms": ["flite", "-voice", "rms", "-t", text, wav],
+            "rms": [
+                "flite",
+                "-voice",
+                "rms",
+                "--setf",
+                f"duration_stretch={turn.get('stretch', 1.0)}",
+                "-t",
+                text,
+                wav,
+            ],
             "slt": ["text2wave", "-eval", "(voice_cmu_us_slt_arctic_hts)", "-o", wav],
             "pico-de": ["pico2wave", "-l", "de-DE", "-w", wav, text],
-            "pico-de-low": ["pico2wave", "-l", "de-DE", "-w", wav, f'<pitch level="78">{text}</pitch>'],
+            "pico-de-low": ["pico2wave", "-l", "de-DE", "-w", wav, f'<pitch level="85">{text}</pitch>'],
         }
-        subprocess.run(commands[voice], input=text, text=True, check=True, capture_output=True)  # noqa: S603
+        subprocess.run(commands[turn["voice"]], input=text, text=True, check=True, capture_output=True)  # noqa: S603
         return soundfile.read(wav, dtype="float32")
 
 

@@ -37,7 +37,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Sound to recognise: mono float32 in ±1 at 16 kHz, and how much of it the voice detector heard voice in."""
+    """Sound to recognise: mono float32 in ±1 at 16 kHz, and how much of it is voiced."""
 
     samples: Float32
     voiced_s: float | None = None
@@ -56,11 +56,11 @@ class Hints:
     language: str | None = None
     """The language to expect, in the protocol's codes; None to detect it."""
     language_prior: Mapping[str, float] = field(default_factory=dict)
-    """How likely each language is by what was heard before; empty if nothing was. What is not in it is not ruled out."""
+    """How likely each language is by what was heard before; one that is not in it is not ruled out."""
     corpus: str | None = None
     """Background text with names and terms."""
     prefix: str = ""
-    """How the text begins: already shown to the client as confirmed, so that the result must begin with it."""
+    """How the text must begin, because the client has been shown that much as confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,7 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What this engine is and can do."""
+        ...
 
     def transcribe(self, segment: Segment, hints: Hints) -> Transcript:
         """Recognise one segment; may be called by several threads at once.
@@ -91,3 +92,4 @@ class Engine(Protocol):
         Raises:
             EngineError: this segment cannot be recognised; the engine stays usable.
         """
+        ...

@@ -1,7 +1,7 @@
 """Where a segment that is too long for an engine is cut: at its quietest moment.
 
-Decided here: a cut depends only on the sound before the limit it was made for, so that a growing segment is always
-cut at the same places and the text of earlier pieces can be kept.
+Decided here: a cut depends only on the sound before the limit it was made for, so that a growing segment is
+always cut at the same places and the text of earlier pieces can be kept.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """When a decoded text must not be believed: loops, echoes of the prompt, words out of silence.
 
-Decided here: evidence, not lists of phrases. A text is a loop if it says the same thing over and over; an echo if
-it stands in the background text that the decoder was given; it comes out of silence if the model itself hears no
-speech and is unsure of its words, or says more words than the voiced time can hold.
+Decided here: evidence, not lists of phrases. A text is a loop if it says the same thing over and over; an
+echo if it stands in the background text that the decoder was given; it comes out of silence if the model
+itself hears no speech and is unsure of its words, or says more words than the voiced time can hold.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """An engine without a model: it reads words from tone markers in the sound.
 
-For tests and demonstrations that need to know exactly what a recogniser will say, without model files. A word
-is a number from 0 to 255 in a vocabulary. It sounds as two chords of two tones each: the first, out of the grid
-of telephone key tones, carries the upper four bits, the second, out of another grid, the lower four. Each chord
-lasts 80 ms, a gap of 40 ms follows. A chord without its partner is no word, so audio cut inside a word loses that
-word and invents none. All tones are within the telephone band and survive G.711 and both sampling rates.
+For tests and demonstrations that need to know exactly what a recogniser will say, without model files. A
+word is a number from 0 to 255 in a vocabulary. It sounds as two chords of two tones each: the first, out of
+the grid of telephone key tones, carries the upper four bits, the second, out of another grid, the lower
+four. Each chord lasts 80 ms, a gap of 40 ms follows. A chord without its partner is no word, so audio cut
+inside a word loses that word and invents none. All tones are within the telephone band and survive G.711 and
+both sampling rates.
 
     sound = markers(("hello", "world"), rate_hz=8000)
 """
@@ -80,8 +81,8 @@ def read_markers(samples: Float32) -> list[int]:
 class ScriptedEngine:
     """Says the words that are marked in the sound.
 
-    ``language`` is what it claims to have detected; ``latency_s`` is how long each recognition takes, for tests
-    of overload.
+    ``language`` is what it claims to have detected; ``latency_s`` is how long each recognition takes, for
+    tests of overload.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ def _chords(samples: Float32) -> list[tuple[int, int]]:
 
 
 def _chords_by_frame(frames: Float32) -> list[tuple[int, int] | None]:
-    """The chord that sounds throughout each frame, None where there is none; ``frames`` has shape (n, 640)."""
+    """The chord that sounds throughout each frame, if any does; ``frames`` has shape (n, 640)."""
     energy = np.mean(frames**2, axis=1)
     # |<frame, tone>|² scaled so that a pure tone gives the frame's whole energy.
     power = 2 * np.abs(frames @ _CARRIERS / _WINDOW) ** 2 / np.maximum(energy, _MIN_ENERGY)[:, np.newaxis]

@@ -1,9 +1,9 @@
 """Whisper models through ctranslate2: one encoder pass, language, greedy decoding, and doubt.
 
-Decided here: the encoder sees a window of max(10 s, segment + 1 s) instead of the 30 s that the model was trained
-on: a fifth of the time for short segments at the same error rate, while below about 7.5 s it breaks. int8, greedy,
-one core per call, no time stamps. A text that loops is decoded again without repeats, one that echoes the background
-text again without it; what comes out of silence is no text.
+Decided here: the encoder sees a window of max(10 s, segment + 1 s) instead of the 30 s that the model was
+trained on: a fifth of the time for short segments at the same error rate, while below about 7.5 s it breaks.
+int8, greedy, one core per call, no time stamps. A text that loops is decoded again without repeats, one that
+echoes the background text again without it; what comes out of silence is no text.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class _Decoded:
 class WhisperEngine:
     """A multilingual Whisper model in ctranslate2's format.
 
-    ``threads`` calls run side by side, each on one core. Raises `EngineError` if the folder holds no such model.
+    ``threads`` calls run side by side, each on one core. Raises `EngineError` if the folder holds no such
+    model.
     """
 
     def __init__(self, folder: Path, *, model: str, threads: int) -> None:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from qa_service.asr_server.agreement import Agreement, Shown, units
+
+
+def test_words_keep_the_blanks_before_them() -> None:
+    assert units("The train  to") == ["The", " train", "  to"]
+
+
+def test_scripts_without_blanks_are_taken_by_character() -> None:
+    assert units("你好 OK吗") == ["你", "好", " OK", "吗"]
+
+
+def test_a_first_hypothesis_confirms_nothing() -> None:
+    assert Agreement().observe("The train to") == Shown("", "The train to")
+
+
+def test_what_two_successive_hypotheses_agree_on_is_confirmed_but_for_the_last_word() -> None:
+    agreement = Agreement()
+    agreement.observe("The train to")
+
+    assert agreement.observe("The train to Leeds") == Shown("The train", " to Leeds")
+
+
+def test_a_full_stop_that_goes_away_does_not_confirm_its_word() -> None:
+    agreement = Agreement()
+    agreement.observe("The train to.")
+
+    assert agreement.observe("The train to Leeds leaves.") == Shown("The train", " to Leeds leaves.")
+
+
+def test_confirmed_text_is_not_taken_back() -> None:
+    agreement = Agreement()
+    agreement.observe("The train to Leeds")
+    agreement.observe("The train to Leeds leaves")
+    agreement.observe("A tram to Leeds leaves at")
+    shown = agreement.observe("A tram to Leeds leaves at nine")
+
+    assert shown.text == "The train to"
+    assert shown.stash == " Leeds leaves at nine"
+
+
+def test_showing_a_hypothesis_does_not_count_as_agreement() -> None:
+    agreement = Agreement()
+    agreement.observe("The train to Leeds")
+    agreement.show("The train to Leeds")
+
+    assert agreement.text == ""
+
+
+words = st.lists(st.sampled_from(["a", "b", "c.", "你", "é"]), max_size=12).map(" ".join)
+
+
+@given(st.lists(words, max_size=12))
+def test_stable_text_only_grows(hypotheses: list[str]) -> None:
+    agreement = Agreement()
+    before = ""
+    for hypothesis in hypotheses:
+        shown = agreement.observe(hypothesis)
+        assert shown.text.startswith(before)
+        before = shown.text
+
+
+@given(words)
+def test_units_lose_nothing_but_trailing_blanks(text: str) -> None:
+    assert "".join(units(text)) == text.rstrip()

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from qa_service.asr_server.scheduler import Job, Priority, Scheduler
+
+DEADLINE_S = 10.0
+
+
+class Gate:
+    """Keeps the one thread of a scheduler busy until it is opened, and notes what ran."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.ran: list[str] = []
+        self._open = threading.Event()
+        self._begun = threading.Event()
+        self.blocker: Job[None] = scheduler.submit(Priority.FINAL, "gate", self._block)
+        assert self._begun.wait(DEADLINE_S), "the thread did not begin"
+
+    def _block(self) -> None:
+        self._begun.set()
+        assert self._open.wait(DEADLINE_S), "the gate was never opened"
+
+    def note(self, name: str) -> Callable[[], None]:
+        return lambda: self.ran.append(name)
+
+    async def open(self, *jobs: Job[None]) -> None:
+        """Let the thread go and wait for ``jobs``."""
+        self._open.set()
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(*(job.result() for job in jobs))
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    scheduler = Scheduler(threads=1, max_waiting_partials=2)
+    gate = Gate(scheduler)
+    yield gate
+    gate._open.set()
+    scheduler.close()
+
+
+async def test_finals_run_before_speculations_and_these_before_partials(gate: Gate) -> None:
+    submit = gate.scheduler.submit
+    jobs = [
+        submit(Priority.PARTIAL, "a", gate.note("partial")),
+        submit(Priority.SPECULATIVE, "b", gate.note("speculation")),
+        submit(Priority.FINAL, "c", gate.note("first final")),
+        submit(Priority.FINAL, "d", gate.note("second final")),
+    ]
+    await gate.open(*jobs)
+
+    assert gate.ran == ["first final", "second final", "speculation", "partial"]
+
+
+async def test_only_the_newest_partial_of_an_utterance_waits(gate: Gate) -> None:
+    old = gate.scheduler.submit(Priority.PARTIAL, "a", gate.note("old"))
+    new = gate.scheduler.submit(Priority.PARTIAL, "a", gate.note("new"))
+    await gate.open(new)
+
+    assert gate.ran == ["new"]
+    assert old.future.cancelled()
+
+
+async def test_the_oldest_partial_gives_way_when_too_many_wait(gate: Gate) -> None:
+    jobs = [gate.scheduler.submit(Priority.PARTIAL, name, gate.note(name)) for name in "abc"]
+    await gate.open(*jobs[1:])
+
+    assert gate.ran == ["b", "c"]
+    assert jobs[0].future.cancelled()
+
+
+async def test_finals_never_give_way(gate: Gate) -> None:
+    jobs = [gate.scheduler.submit(Priority.FINAL, n, gate.note(str(n))) for n in range(50)]
+    await gate.open(*jobs)
+
+    assert len(gate.ran) == 50
+
+
+async def test_a_promoted_speculation_runs_with_the_finals_and_only_once(gate: Gate) -> None:
+    first = gate.scheduler.submit(Priority.SPECULATIVE, "a", gate.note("first"))
+    second = gate.scheduler.submit(Priority.SPECULATIVE, "b", gate.note("second"))
+    gate.scheduler.promote(second, Priority.FINAL)
+    await gate.open(first, second)
+
+    assert gate.ran == ["second", "first"]
+
+
+async def test_a_job_given_up_while_it_waits_does_not_run(gate: Gate) -> None:
+    given_up = gate.scheduler.submit(Priority.SPECULATIVE, "a", gate.note("given up"))
+    kept = gate.scheduler.submit(Priority.SPECULATIVE, "b", gate.note("kept"))
+    gate.scheduler.give_up(given_up)
+    await gate.open(kept)
+
+    assert gate.ran == ["kept"]
+
+
+async def test_jobs_that_wait_are_counted(gate: Gate) -> None:
+    gate.scheduler.submit(Priority.FINAL, "a", gate.note("a"))
+    dead = gate.scheduler.submit(Priority.PARTIAL, "b", gate.note("b"))
+    gate.scheduler.give_up(dead)
+
+    assert gate.scheduler.waiting == 1
+
+
+async def test_a_failure_reaches_who_awaits_it_and_the_thread_goes_on(gate: Gate) -> None:
+    def fail() -> None:
+        raise ValueError("no such sound")
+
+    failing = gate.scheduler.submit(Priority.FINAL, "a", fail)
+    fine = gate.scheduler.submit(Priority.FINAL, "b", gate.note("fine"))
+    await gate.open(fine)
+
+    with pytest.raises(ValueError, match="no such sound"):
+        await failing.result()
+
+
+async def test_a_closed_scheduler_gives_up_what_waits_and_takes_nothing_new(gate: Gate) -> None:
+    waiting = gate.scheduler.submit(Priority.FINAL, "a", gate.note("a"))
+    gate.scheduler.close()
+    late = gate.scheduler.submit(Priority.FINAL, "b", gate.note("b"))
+
+    assert waiting.future.cancelled()
+    assert late.future.cancelled()
