@@ -25,8 +25,9 @@ def migrate_on(connection: Connection) -> None:
         connection=connection, target_metadata=metadata, version_table_schema=SCHEMA, include_schemas=True
     )
     with context.begin_transaction():
-        # The versions are read after the lock: whoever waited finds the work done.
-        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        # The versions are read after the lock: whoever waited finds the work done. The wait ends before
+        # the connection's own time-out does, which could not say what was waited for.
+        connection.execute(text("SET LOCAL lock_timeout = '50s'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         context.run_migrations()

@@ -141,6 +141,4 @@ class Settings(BaseSettings):
         for scheme in ("postgresql+asyncpg://", "postgresql://", "postgres://"):
             if url.startswith(scheme):
                 return SecretStr("postgresql+asyncpg://" + url.removeprefix(scheme))
-        raise ValueError(
-            "QA_DATABASE_URL must start with postgresql://, e.g. postgresql://user:password@host:5432/qa"
-        )
+        raise ValueError("must start with postgresql://, e.g. postgresql://user:password@host:5432/qa")

@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from qa_service.alerts.cloudevents import decode_event
-from qa_service.telephony.kafka import KafkaConfig, KafkaUnavailable, make_consumer, start_with_retry
+from qa_service.kafka import KafkaConfig, KafkaUnavailable, make_consumer, start_with_retry
 
 _POLL_MS = 500
 

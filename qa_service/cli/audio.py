@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from qa_service.asr.transcribe import transcribe_file
 from qa_service.cli.configuration import kafka_config, recogniser_endpoint
@@ -60,13 +60,13 @@ def publish(
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), disable=as_json
     ) as progress:
-        bars: dict[str, object] = {}
+        bars: dict[str, TaskID] = {}
 
         def show(state: PublishProgress) -> None:
             bar = bars.get(state.call_id)
             if bar is None:
                 bar = bars[state.call_id] = progress.add_task(state.call_id, total=state.duration_ms)
-            progress.update(bar, completed=state.position_ms)  # type: ignore[arg-type] - rich's TaskID is an int
+            progress.update(bar, completed=state.position_ms)
 
         report = run(
             publish_files(

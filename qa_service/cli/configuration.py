@@ -17,9 +17,9 @@ from qa_service.asr_server.config import ServerConfig
 from qa_service.domain.call import CallPolicy
 from qa_service.domain.leg import LegLimits
 from qa_service.fetching import default_cache_dir
+from qa_service.kafka import KafkaConfig
 from qa_service.rules.ruleset import RuleSet, default_rule_set, load_rule_set
 from qa_service.settings import Settings
-from qa_service.telephony.kafka import KafkaConfig
 from qa_service.worker.consumer import WorkerOptions
 
 _MASK = "********"

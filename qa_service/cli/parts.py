@@ -26,17 +26,17 @@ from qa_service.cli.configuration import (
 )
 from qa_service.cli.running import configure_logging, run, stop_event
 from qa_service.domain.announcements import PartialData
-from qa_service.settings import Settings
-from qa_service.storage.database import Database
-from qa_service.storage.outbox import SHARDS, PostgresOutbox
-from qa_service.storage.store import PostgresStore
-from qa_service.telephony.kafka import (
+from qa_service.kafka import KafkaConfig, check_topic, make_consumer, make_producer, start_with_retry, stop_within
     KafkaConfig,
     check_topic,
     make_consumer,
     make_producer,
     start_with_retry,
 )
+from qa_service.settings import Settings
+from qa_service.storage.database import Database
+from qa_service.storage.outbox import SHARDS, PostgresOutbox
+from qa_service.storage.store import PostgresStore
 from qa_service.web.health import HealthServer
 from qa_service.worker.consumer import Worker
 from qa_service.worker.dead_letters import DeadLetters
@@ -129,7 +129,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         await rule_sets.publish()
         await check_topic(kafka, settings.audio_topic)
         producer = await start_with_retry(lambda: make_producer(kafka), kafka)
-        stack.push_async_callback(producer.stop)
+        stack.push_async_callback(stop_within, producer)
         consumer = await start_with_retry(
             lambda: make_consumer(
                 kafka,
@@ -139,7 +139,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             ),
             kafka,
         )
-        stack.push_async_callback(consumer.stop)
+        stack.push_async_callback(stop_within, consumer)
         http = await stack.enter_async_context(make_http_session())
         sessions = SessionPool(http, endpoint, SessionGate(settings.asr_sessions_per_second))
         stack.push_async_callback(sessions.close)
@@ -168,7 +168,7 @@ async def _start_partials(
     if not settings.publish_partials:
         return lambda _partial: None
     producer = await start_with_retry(lambda: make_producer(kafka), kafka)
-    stack.push_async_callback(producer.stop)
+    stack.push_async_callback(stop_within, producer)
     publisher = PartialsPublisher(producer, settings.partials_topic)
     running = asyncio.create_task(publisher.run(), name="partials")
     stack.callback(running.cancel)
@@ -184,7 +184,7 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
         outbox = PostgresOutbox(database)
         stack.push_async_callback(outbox.close)
         producer = await start_with_retry(lambda: make_producer(kafka), kafka)
-        stack.push_async_callback(producer.stop)
+        stack.push_async_callback(stop_within, producer)
         topics = RelayTopics(alerts=settings.alerts_topic, transcripts=settings.transcripts_topic)
         part = Relay(outbox, producer, topics, shards=range(SHARDS))
         await stack.enter_async_context(

@@ -11,6 +11,10 @@ from pydantic import ValidationError
 
 from qa_service import __version__
 
+# Read by numpy when it is imported: recognition runs an utterance per thread, and OpenBLAS threads that spin
+# beside them double the CPU of the emotion model.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 _COMMANDS = {
     "alerts": ("qa_service.cli.topics:alerts", "Follow the alerts on their topic."),
     "asr-server": (
@@ -101,5 +105,5 @@ def _explain_settings(error: ValidationError) -> str:
     problems = []
     for problem in error.errors(include_url=False, include_input=False):
         name = "QA_" + "_".join(str(part) for part in problem["loc"]).upper()
-        problems.append(f"{name}: {problem['msg']}")
+        problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
     return "; ".join(problems)

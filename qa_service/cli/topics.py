@@ -9,8 +9,8 @@ import click
 from qa_service.alerts.following import follow
 from qa_service.cli.configuration import kafka_config
 from qa_service.cli.running import configure_logging, run
+from qa_service.kafka import KafkaConfig
 from qa_service.settings import Settings
-from qa_service.telephony.kafka import KafkaConfig
 
 _FROM_START = click.option("--from-start", is_flag=True, help="Begin with the oldest event still there.")
 _UNTIL_END = click.option("--until-end", is_flag=True, help="Stop at the newest event instead of waiting.")

@@ -38,6 +38,14 @@ class Arrival(Struct, frozen=True, gc=False):
         """Position after the last sample."""
         return self.pos + self.samples
 
+    def since(self, position: int) -> Arrival:
+        """What of it lies at or after ``position``, which is before its end."""
+        cut = position - self.pos
+        if cut <= 0:
+            return self
+        audio = self.audio[cut * (len(self.audio) // self.samples) :]
+        return Arrival(position, self.samples - cut, self.seq, self.offset, self.codec, audio)
+
 
 class Hole(Struct, frozen=True, gc=False):
     """A stretch of the leg for which no audio came."""
@@ -63,20 +71,23 @@ class FrameOrder:
         """Position of the next sample that has not been passed on."""
         self.next_seq = next_seq
         """Frame number expected with it; None: unknown."""
+        self._began_at = next_pos
         self._held: list[Arrival] = []
 
     def refusal(self, frame: Arrival) -> Refusal | None:
         """Say why a frame brings nothing new; None if it does."""
         if frame.end > self.next_pos:
-            return "repeated" if any(held.pos == frame.pos for held in self._held) else None
-        if self.next_seq is not None and frame.seq >= self.next_seq:
+            held = self._held
+            return "repeated" if held and any(other.pos == frame.pos for other in held) else None
+        # What ends before this object's own beginning was read by a predecessor, numbers unknown.
+        if frame.end > self._began_at and self.next_seq is not None and frame.seq >= self.next_seq:
             return "runs_backwards"
         return "repeated"
 
     def accept(self, frame: Arrival) -> list[Piece]:
         """Take a frame that was not refused; return the pieces that are now in order."""
         if frame.pos <= self.next_pos and not self._held:  # the common case, without a detour
-            piece = frame if frame.pos == self.next_pos else _without_head(frame, self.next_pos)
+            piece = frame.since(self.next_pos) if frame.pos < self.next_pos else frame
             self.next_pos, self.next_seq = frame.end, frame.seq + 1
             return [piece]
         self._held.append(frame)
@@ -84,6 +95,7 @@ class FrameOrder:
         pieces = self._take_ready()
         if len(self._held) > REORDER_WINDOW:
             pieces += self._take_first()
+            pieces += self._take_ready()
         return pieces
 
     def flush(self) -> list[Piece]:
@@ -101,41 +113,21 @@ class FrameOrder:
     def _take_ready(self) -> list[Piece]:
         pieces: list[Piece] = []
         while self._held and self._follows(self._held[0]):
-            pieces += self._take_first_piece()
+            pieces += self._take_first()
         return pieces
 
     def _follows(self, frame: Arrival) -> bool:
         return frame.pos <= self.next_pos or self.next_seq is None or frame.seq == self.next_seq
 
     def _take_first(self) -> list[Piece]:
-        return [*self._take_first_piece(), *self._take_ready()]
-
-    def _take_first_piece(self) -> list[Piece]:
+        """Pass on the first frame that is held, with the hole before it."""
         frame = self._held.pop(0)
+        if frame.end <= self.next_pos:
+            return []  # wholly inside another one
         pieces: list[Piece] = []
         if frame.pos > self.next_pos:
-            in_sequence = self.next_seq is None or frame.seq == self.next_seq
-            pieces.append(
-                Hole(self.next_pos, frame.pos - self.next_pos, "not_sent" if in_sequence else "lost")
-            )
-        elif frame.pos < self.next_pos:
-            if frame.end <= self.next_pos:
-                return []
-            frame = _without_head(frame, self.next_pos)
-        pieces.append(frame)
+            reason: Literal["not_sent", "lost"] = "not_sent" if self._follows(frame) else "lost"
+            pieces.append(Hole(self.next_pos, frame.pos - self.next_pos, reason))
+        pieces.append(frame.since(self.next_pos))
         self.next_pos, self.next_seq = frame.end, frame.seq + 1
         return pieces
-
-
-def _without_head(frame: Arrival, position: int) -> Arrival:
-    """Cut what lies before ``position``: audio that was passed on already."""
-    cut = position - frame.pos
-    bytes_per_sample = len(frame.audio) // frame.samples
-    return Arrival(
-        position,
-        frame.samples - cut,
-        frame.seq,
-        frame.offset,
-        frame.codec,
-        frame.audio[cut * bytes_per_sample :],
-    )

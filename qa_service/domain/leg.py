@@ -4,67 +4,58 @@ Positions (samples since the leg began) are its only clock; ``now`` is monotonic
 of I/O alone. Three things are decided here:
 
 - what is sent to the recogniser, and when a session begins, ends or is given up;
-- what is *released*: utterances, gaps and quiet, in order, each advancing ``covered_until``;
+- when results and quiet are certain enough to be released (in :mod:`.coverage`, which keeps the order);
 - which record is the first that a successor would have to read again (:attr:`Leg.first_uncovered_offset`).
 
-What was not released when a session dies is discarded, and its audio replayed into the next one.
+A session ends in one of two ways. It is *finished*: it takes no more audio, gives its last results, and what
+came meanwhile goes to the next one. Or it is lost, by itself or since it was given up: what it has not
+released is discarded, and that audio is replayed into the next one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from qa_service.audio.pcm import silence, to_pcm
-from qa_service.audio.voice_gate import VoiceGate
 from qa_service.contract.codecs import Codec
 from qa_service.domain.arrival import Arrival, FrameOrder, Hole, Piece, Refusal
+from qa_service.domain.coverage import Coverage, EndReason, Release, ReleasedEnd
 from qa_service.domain.entries import GapReason, TimeSource
+from qa_service.domain.hearing import Hearing
 from qa_service.domain.recognition import Item, Recognition
-from qa_service.domain.retention import RetainedAudio
 from qa_service.domain.timeline import SessionTimeline
-from qa_service.protocol.events import (
-    Completed,
-    ErrorEvent,
-    Failed,
-    Partial,
-    ServerEvent,
-    SessionFinished,
-)
+from qa_service.protocol.events import Completed, ErrorEvent, Failed, Partial, ServerEvent, SessionFinished
 
-PREFIX_PADDING_MS = 300
+PREFIX_PADDING_MS: Final = 300
 """Audio before an onset that a recogniser is asked to add to an item (the SDKs' value, protocol 3.1)."""
-BATCH_MS = 100
+BATCH_MS: Final = 100
 """Audio per append: the chunk that the vendor's samples send (protocol section 3.2)."""
-SHORT_HOLE_MS = 200
-"""Up to here a hole is filled with silence of its own length and not worth a row (design, 3.1)."""
-SILENCE_MARGIN_MS = 500
-"""Silence fed beyond what ends an utterance, so that it surely ends (design, 3.1)."""
-QUIET_STEP_MS = 1000
-"""Coverage advances through quiet in steps of at least this much: one row a second of silence."""
-GATE_MARGIN_MS = 1000
-"""Quiet inferred by our own gate stays this far behind what was sent: a recogniser may still begin there."""
-MUTE_AFTER_MS = 10_000
-"""Speech heard by our gate so long ago without a word from the recogniser: it is mute."""
-MUTE_SPEECH_MS = 2_000
-"""The least speech within that time; less is taken for clicks and breath."""
-STALL_S = 1.0
-"""Frames stopped for so long: an open utterance is ended by silence."""
-OVERDUE_S = 2.0
-"""A later item's final makes an earlier one overdue after this (design, 3.1)."""
-FINISH_TIMEOUT_S = 30.0
-"""Wait for ``session.finished``; vendors' clients give up after 20 s (protocol section 6.4)."""
-LONGEST_UTTERANCE_MS = 75_000
-"""A recogniser should cut an endless turn after 60 s; past this it will not."""
-MAX_ATTEMPTS = 3
-"""Sessions that may fail on the same stretch before it becomes a gap."""
-RETRY_BASE_S, RETRY_MAX_S = 0.5, 30.0
-"""Exponential back-off between sessions of one leg."""
-REPLAY_CHUNK_MS = 1000
+REPLAY_CHUNK_MS: Final = 1000
 """Audio per append when a session is fed what another one lost."""
+SILENCE_MARGIN_MS: Final = 500
+"""Silence fed beyond what ends an utterance, so that it surely ends (design, 3.1)."""
+QUIET_STEP_MS: Final = 1000
+"""Coverage advances through quiet in steps of at least this much: one row a second of silence."""
+STALL_S: Final = 1.0
+"""Frames stopped for so long: an open utterance is ended by silence."""
+OVERDUE_S: Final = 2.0
+"""A later item's final makes an earlier one overdue after this (design, 3.1)."""
+FINISH_TIMEOUT_S: Final = 30.0
+"""Wait for ``session.finished`` or any sign of it; vendors' clients give up after 20 s (protocol 6.4)."""
+LONG_UTTERANCE_S: Final = 60
+"""An utterance that goes on for so long is ended at the next quiet point (design, 3.1) ..."""
+LONGEST_UTTERANCE_S: Final = 75
+"""... and past this anywhere. Our own server does it at 60 s, and is not to be disturbed."""
+MAX_ATTEMPTS: Final = 3
+"""Sessions that may fail on the same stretch before it becomes a gap."""
+RETRY_BASE_S: Final = 0.5
+RETRY_MAX_S: Final = 30.0
+"""Exponential back-off between sessions of one leg that are lost."""
+KEEP_OF_BUFFER: Final = 0.9
+"""Share of the buffer that is kept when it overflows: one gap of some length rather than many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,38 +97,6 @@ class AbandonSession(Struct, frozen=True):
 Action: TypeAlias = OpenSession | Append | FinishSession | AbandonSession
 
 
-class ReleasedUtterance(Struct, frozen=True, kw_only=True):
-    """A finished turn at its place in the leg."""
-
-    start: int
-    end: int
-    result: Completed
-    time_source: TimeSource
-    final_at_ms: int
-
-
-class ReleasedQuiet(Struct, frozen=True, kw_only=True):
-    """A stretch that was heard and holds no speech."""
-
-    start: int
-    end: int
-    time_source: TimeSource
-
-
-class ReleasedGap(Struct, frozen=True, kw_only=True):
-    """A stretch that nobody transcribed."""
-
-    start: int
-    end: int
-    reason: GapReason
-
-
-class ReleasedEnd(Struct, frozen=True):
-    """Everything is released and no more is expected."""
-
-    reason: EndReason
-
-
 class HeardPartial(Struct, frozen=True, kw_only=True):
     """An intermediate result; best effort, never part of the log."""
 
@@ -145,9 +104,21 @@ class HeardPartial(Struct, frozen=True, kw_only=True):
     event: Partial
 
 
-EndReason: TypeAlias = Literal["stop", "call_end", "idle"]
-Release: TypeAlias = ReleasedUtterance | ReleasedQuiet | ReleasedGap | ReleasedEnd
 Output: TypeAlias = Action | Release | HeardPartial
+
+
+@dataclass(slots=True)
+class _Tries:
+    """How often something failed while coverage stood at one position."""
+
+    position: int = -1
+    count: int = 0
+
+    def note(self, position: int) -> int:
+        """Count one more."""
+        self.count = self.count + 1 if position == self.position else 1
+        self.position = position
+        return self.count
 
 
 class Leg:
@@ -166,41 +137,47 @@ class Leg:
     ) -> None:
         self.codec: Codec = codec
         self.rate = rate
-        self.covered_until = covered_until
-        """Position up to which everything is released."""
-        self.covered_seq = covered_seq
         self.ended = ended
         self.paused = paused
         self.recognition: Recognition | None = None
+        """The session that lives, or is waited for."""
         self._limits = limits or LegLimits()
+        self._outputs: list[Output] = []
         self._order = FrameOrder(
             next_pos=covered_until, next_seq=None if covered_seq is None else covered_seq + 1
         )
-        self._retained = RetainedAudio()
-        self._sent_until = covered_until
+        self._coverage = Coverage(
+            rate, until=covered_until, newest_seq=covered_seq, emit=self._outputs.append
+        )
+        self._hearing = Hearing(rate)
         self._batch: list[Arrival] = []
+        """What was kept and not yet sent; short of :data:`BATCH_MS`."""
         self._batch_samples = 0
         self._batch_size = self._samples(BATCH_MS)
-        self._gate: VoiceGate | None = None
-        self._voiced: list[tuple[int, int]] = []
+        self._buffer_size = int(self._limits.replay_buffer_s * rate)
+        self._sent_until = covered_until
+        """Position up to which the session was fed."""
         self._session_count = 0
-        self._attempts = 0
-        """Sessions lost since coverage last advanced."""
+        self._losses = _Tries()
+        self._failures = _Tries()
         self._retry_at: float | None = None
+        """When to open the next session, if not as soon as there is audio."""
         self._ending: EndReason | None = None
-        self._last_frame_at: float | None = None
+        """The end that was announced, until it is released."""
+        self._kept_at: float | None = None
+        """When audio was last kept, rather than left out by a pause (monotonic seconds)."""
         self._stall_fed = 0
         """Samples of silence fed since frames stopped."""
         self._pause = Hole(covered_until, 0, "paused") if paused else None
         """The pause that goes on, or has just ended, as far as it is known."""
-        self._outputs: list[Output] = []
 
     # --- what comes in ----------------------------------------------------------------------------
 
     def begin_at(self, position: int) -> None:
         """Let the leg begin at a position other than zero: nothing is claimed about what was before."""
-        self.covered_until = self._sent_until = position
+        self._coverage.until = self._sent_until = position
         self._order = FrameOrder(next_pos=position, next_seq=None)
+        self._pause = Hole(position, 0, "paused") if self.paused else None
 
     def refusal(self, frame: Arrival) -> Refusal | None:
         """Say why a frame brings nothing new; None if it does."""
@@ -208,16 +185,8 @@ class Leg:
 
     def accept(self, frame: Arrival, *, now: float) -> None:
         """Take a frame that was not refused."""
-        self._last_frame_at = now
         for piece in self._order.accept(frame):
-            if self._pause is None:
-                self._push(piece, now=now)
-            elif self.paused or isinstance(piece, Hole):
-                # Neither kept nor sent; what is missing right after a pause belongs to it.
-                self._pause = Hole(self._pause.pos, piece.end - self._pause.pos, "paused")
-            else:
-                self._push_pause(now=now)
-                self._push(piece, now=now)
+            self._take(piece, now=now)
 
     def pause(self, *, now: float) -> None:
         """Neither send nor keep audio from here on."""
@@ -226,8 +195,10 @@ class Leg:
             self.paused = True
             self._pause = self._pause or Hole(self.received_until, 0, "paused")
 
-    def resume(self) -> None:
+    def resume(self, *, now: float) -> None:
         """Go on with audio."""
+        for piece in self._order.flush():  # still part of the pause, whatever it waits for
+            self._take(piece, now=now)
         self.paused = False
 
     def end(self, reason: EndReason, *, now: float) -> None:
@@ -235,15 +206,15 @@ class Leg:
         if self.ended or self._ending is not None:
             return
         self._flush(now=now)
-        self._push_pause(now=now)
+        self._close_pause(now=now)
         self._ending = reason
-        self._finish_if_ending(now=now)
+        if self.recognition is not None:
+            self.finish_session(now=now)
+        elif self._retry_at is None:
+            self._go_on(now=now)
 
-    def reopen(self, *, now: float) -> None:
-        """Go on after the end, or after it was announced, where coverage ended."""
-        if self.recognition is not None and self.recognition.finish_sent_at is not None:
-            # The session was told to finish and takes no more audio: what it has not given is replayed.
-            self.replace_session("the leg goes on after its end", now=now)
+    def reopen(self) -> None:
+        """Go on after the end, or after it was announced."""
         self._ending = None
         self.ended = False
 
@@ -258,65 +229,60 @@ class Leg:
             case ErrorEvent() if not event.survivable:
                 self._outputs.append(AbandonSession(number, f"server error: {event.code}"))
                 self.session_lost(number, now=now)
-            case Partial():
-                item = recognition.begin_item(event.item_id, None)
-                self._outputs.append(HeardPartial(start=item.start, event=event))
             case _:
                 recognition.note(event, now=now, at_ms=at_ms)
+                if isinstance(event, Partial) and event.item_id in recognition.items:
+                    start = recognition.items[event.item_id].start
+                    self._outputs.append(HeardPartial(start=start, event=event))
                 self._release(recognition)
 
     def session_lost(self, number: int, *, now: float) -> None:
-        """The session is gone: discard what was not released and replay it into another, after a while."""
-        if self.recognition is None or self.recognition.number != number:
-            return
-        finished_idle = self._ending is not None and not self._has_uncovered_audio()
-        self.recognition = None
-        self._reset_sending()
-        if finished_idle:
-            self._release_end()
-            return
-        self._attempts += 1
-        self._retry_at = now + min(RETRY_BASE_S * 2 ** (self._attempts - 1), RETRY_MAX_S)
+        """The session is gone: its audio is replayed into another, after a while."""
+        if self.recognition is not None and self.recognition.number == number:
+            losses = self._losses.note(self.covered_until)
+            self._drop_session(retry_at=now + min(RETRY_BASE_S * 2 ** min(losses - 1, 16), RETRY_MAX_S))
 
     def replace_session(self, reason: str, *, now: float) -> None:
-        """Give the session up on our own account (other configuration, missing results); replay at once."""
-        if self.recognition is None:
-            return
-        self._outputs.append(AbandonSession(self.recognition.number, reason))
-        self.recognition = None
-        self._reset_sending()
-        self._retry_at = now
+        """Give the session up on our own account and replay its audio at once."""
+        if self.recognition is not None:
+            self._outputs.append(AbandonSession(self.recognition.number, reason))
+            self._drop_session(retry_at=now)
+
+    def finish_session(self, *, now: float) -> None:
+        """Take the session's last results; what comes from here on goes to the next one."""
+        if self._batch:
+            self._send_batch(now=now)
+        if self.recognition is not None and not self.recognition.is_finishing:
+            self.recognition.finish_sent_at = now
+            self._outputs.append(FinishSession(self.recognition.number))
 
     def tick(self, *, now: float, caught_up: bool) -> None:
         """Let time-outs of I/O act; ``caught_up``: no record of this partition waits to be read."""
         recognition = self.recognition
         if recognition is None:
             if self._retry_at is not None and now >= self._retry_at:
-                self._retry_at = None
-                self._replay(now=now)
-            return
-        if recognition.finish_sent_at is not None:
-            if now - recognition.finish_sent_at > FINISH_TIMEOUT_S:
-                self._fail_session("session.finished is missing", now=now)
-            return
-        if self._result_is_overdue(recognition, now=now):
-            self._fail_session("a final result is missing", now=now)
-        elif self._is_mute(recognition):
-            self._fail_session(
-                "the recogniser is mute while there is speech", now=now, reason="recogniser_mute"
-            )
-        elif self._never_ends(recognition):
-            self._fail_session("an utterance does not end", now=now)
+                self._go_on(now=now)
+        elif recognition.finish_sent_at is not None:
+            if now - max(recognition.finish_sent_at, recognition.heard_at) > FINISH_TIMEOUT_S:
+                self._fail_session("session.finished is missing", "recogniser_failed", now=now)
+        elif self._result_is_overdue(recognition, now=now):
+            self._fail_session("a final result is missing", "recogniser_failed", now=now)
+        elif self._is_mute(recognition, now=now):
+            self._fail_session("there is speech and no answer", "recogniser_mute", now=now)
+        elif self._is_endless(recognition, now=now):
+            self.finish_session(now=now)
         else:
+            self._hearing.settle(self._sent_until, now=now)
             self._release_quiet(recognition)
-            if caught_up and self._last_frame_at is not None and now - self._last_frame_at > STALL_S:
+            if self._is_stalled(now=now, caught_up=caught_up):
                 self._bridge_stall(now=now)
 
     # --- what goes out ----------------------------------------------------------------------------
 
     def take_outputs(self) -> list[Output]:
         """Return what was decided since the last call, in order."""
-        outputs, self._outputs = self._outputs, []
+        outputs = self._outputs.copy()
+        self._outputs.clear()
         return outputs
 
     @property
@@ -325,121 +291,182 @@ class Leg:
         return bool(self._outputs)
 
     @property
+    def covered_until(self) -> int:
+        """Position up to which everything is released."""
+        return self._coverage.until
+
+    @property
+    def covered_seq(self) -> int | None:
+        """Frame number of the newest frame that is covered."""
+        return self._coverage.newest_seq
+
+    @property
     def received_until(self) -> int:
         """Position after the newest audio that was put in order."""
         return self._order.next_pos
 
     @property
+    def pause_is_released(self) -> bool:
+        """Whether nothing is left to tell of any pause: none goes on, and every gap is covered."""
+        return self._pause is None and not any(
+            hole.reason == "paused" for hole in self._coverage.retained.holes_before(self.received_until)
+        )
+
+    @property
+    def has_uncovered_audio(self) -> bool:
+        """Whether audio was received whose words are not released yet."""
+        return self.first_uncovered_offset is not None
+
+    @property
     def first_uncovered_offset(self) -> int | None:
         """First record a successor would have to read again; None if everything received is covered."""
-        held, kept = self._order.oldest_held_offset, self._retained.first_offset
+        held, kept = self._order.oldest_held_offset, self._coverage.retained.first_offset
         if held is None or kept is None:
             return held if kept is None else kept
         return min(held, kept)
 
     @property
+    def is_far_behind(self) -> bool:
+        """Whether so much audio waits for its results that reading on would soon overflow the buffer."""
+        return self._coverage.retained.samples > self._buffer_size // 2
+
+    @property
     def awaits_result(self) -> bool:
         """Whether the recogniser owes a final for speech that has ended."""
-        recognition = self.recognition
-        return recognition is not None and any(
-            item.end is not None and item.result is None for item in recognition.items.values()
-        )
+        return self.recognition is not None and self.recognition.awaits_result
 
     @property
     def is_ending(self) -> bool:
         """Whether the end was announced and results are still awaited."""
-        return self._ending is not None and not self.ended
+        return self._ending is not None
 
-    # --- sending ----------------------------------------------------------------------------------
+    # --- keeping and sending ----------------------------------------------------------------------
 
     def _samples(self, ms: int) -> int:
         return ms * self.rate // 1000
 
-    def _push(self, piece: Piece, *, now: float) -> None:
-        if isinstance(piece, Hole):
-            self._push_hole(piece, now=now)
+    def _take(self, piece: Piece, *, now: float) -> None:
+        """Keep a piece, or leave it out if it belongs to a pause."""
+        if self._pause is None:
+            self._keep(piece, now=now)
+        elif self.paused or isinstance(piece, Hole):  # what is missing right after a pause belongs to it
+            self._pause = Hole(self._pause.pos, piece.end - self._pause.pos, "paused")
         else:
-            self._retained.push(piece)
-            self._batch.append(piece)
-            self._batch_samples += piece.samples
-            if self._batch_samples >= self._batch_size:
-                self._send_batch(now=now)
-        self._bound_retention(now=now)
+            self._close_pause(now=now)
+            self._keep(piece, now=now)
 
-    def _push_hole(self, hole: Hole, *, now: float) -> None:
+    def _keep(self, piece: Piece, *, now: float) -> None:
+        if isinstance(piece, Hole):
+            self._keep_hole(piece, now=now)
+            return
+        self._kept_at = now
+        self._coverage.retained.push(piece)
+        self._batch.append(piece)
+        self._batch_samples += piece.samples
+        if self._batch_samples >= self._batch_size:
+            self._send_batch(now=now)
+
+    def _keep_hole(self, hole: Hole, *, now: float) -> None:
         if self._batch:
             self._send_batch(now=now)
-        self._retained.push(hole)
-        if self.recognition is not None:
-            self._feed_hole(self.recognition, hole)
-        elif self._retry_at is None:
-            # Nothing is being recognised, so nothing has to be waited for.
-            self._sent_until = hole.end
-            self._advance(hole.end, "positions")
+        self._coverage.retained.push(hole)
+        if self._is_fed:
+            self._feed_hole(hole)
+        elif self.recognition is None and self._retry_at is None:
+            self._cover_rest()  # nothing is being recognised, so nothing has to be waited for
 
-    def _push_pause(self, *, now: float) -> None:
-        pause, self._pause = self._pause, None
-        if pause is not None and pause.samples:
-            self._push(pause, now=now)
+    def _close_pause(self, *, now: float) -> None:
+        pause = self._pause
+        if pause is not None:
+            self._pause = Hole(pause.end, 0, "paused") if self.paused else None
+            if pause.samples:
+                self._keep(pause, now=now)
+
+    def _flush(self, *, now: float) -> None:
+        """Pass on everything that waits: frames held for their predecessors, and a batch not yet full."""
+        for piece in self._order.flush():
+            self._take(piece, now=now)
+        if self._batch:
+            self._send_batch(now=now)
+
+    @property
+    def _is_fed(self) -> bool:
+        """Whether there is a session that takes audio."""
+        return self.recognition is not None and not self.recognition.is_finishing
 
     def _send_batch(self, *, now: float) -> None:
-        """Send what was gathered, opening a session if there is none."""
+        """Send what was gathered, opening a session if there is none and none is waited for."""
         batch, self._batch, self._batch_samples = self._batch, [], 0
-        if self.recognition is None:
-            if self._retry_at is None:
-                self._replay(now=now)
-            return  # what is retained goes out with the replay
-        self._send(self.recognition, batch)
+        if self._is_fed:
+            self._send(batch, now=now)
+        elif self.recognition is None and self._retry_at is None:
+            self._replay(now=now)
+        self._bound_retention(now=now)
 
-    def _send(self, recognition: Recognition, batch: list[Arrival]) -> None:
-        if not batch:
+    def _send(self, batch: list[Arrival], *, now: float) -> None:
+        recognition = self.recognition
+        if recognition is None:
             return
-        if len({frame.codec for frame in batch}) == 1:
-            pcm = to_pcm(batch[0].codec, b"".join([frame.audio for frame in batch]))
-        else:
-            pcm = b"".join([to_pcm(frame.codec, frame.audio) for frame in batch])
+        pcm = _decode(batch)
         start, end = batch[0].pos, batch[-1].end
         recognition.timeline.append(start, end - start)
         self._sent_until = end
         self._stall_fed = 0
         self._outputs.append(Append(recognition.number, pcm))
         if not recognition.honours_extensions:
-            self._listen(start, end, pcm)
+            self._hearing.listen(start, pcm, now=now)
 
-    def _feed_hole(self, recognition: Recognition, hole: Hole) -> None:
+    def _feed_hole(self, hole: Hole) -> None:
         """Send silence for a hole: all of a short one, enough to end an utterance for a long one."""
-        bound = self._samples(self._limits.silence_ms + SILENCE_MARGIN_MS)
-        samples = max(min(hole.samples, bound - self._stall_fed), 0)
-        self._stall_fed = 0
+        samples = max(min(hole.samples, self._ending_silence - self._stall_fed), 0)
         if samples:
-            recognition.timeline.append(hole.pos, samples, stands_for=hole.samples)
-            self._outputs.append(Append(recognition.number, silence(samples)))
+            self._feed_silence(hole.pos, samples, stands_for=hole.samples)
+        self._stall_fed = 0
         self._sent_until = hole.end
 
+    def _feed_silence(self, position: int, samples: int, *, stands_for: int) -> None:
+        if self.recognition is not None:
+            self.recognition.timeline.append(position, samples, stands_for=stands_for)
+            self._outputs.append(Append(self.recognition.number, silence(samples)))
+
+    @property
+    def _ending_silence(self) -> int:
+        """Samples of silence that surely end an utterance."""
+        return self._samples(self._limits.silence_ms + SILENCE_MARGIN_MS)
+
+    def _is_stalled(self, *, now: float, caught_up: bool) -> bool:
+        """Whether no audio has been kept for a while, and not because it waits to be read."""
+        return (self.paused or caught_up) and self._kept_at is not None and now - self._kept_at > STALL_S
+
     def _bridge_stall(self, *, now: float) -> None:
-        """Frames stopped without a word: put in order what waits, and end an open utterance by silence."""
+        """Frames stopped without a word: send what waits, and end an open utterance by silence."""
         self._flush(now=now)
         recognition = self.recognition
-        if (
-            recognition is None
-            or self._stall_fed
-            or not any(i.end is None for i in recognition.items.values())
-        ):
-            return
-        samples = self._samples(self._limits.silence_ms + SILENCE_MARGIN_MS)
-        recognition.timeline.append(self._sent_until, samples, stands_for=0)
-        self._stall_fed = samples
-        self._outputs.append(Append(recognition.number, silence(samples)))
+        if recognition is not None and recognition.has_open_item and self._is_fed and not self._stall_fed:
+            self._feed_silence(self._sent_until, self._ending_silence, stands_for=0)
+            self._stall_fed = self._ending_silence
 
-    def _flush(self, *, now: float) -> None:
-        """Pass on everything that waits: frames held for their predecessors, and a batch not yet full."""
-        for piece in self._order.flush():
-            self._push(piece, now=now)
-        if self._batch:
-            self._send_batch(now=now)
+    # --- sessions ---------------------------------------------------------------------------------
+
+    def _go_on(self, *, now: float) -> None:
+        """There is no session: open one if there is something to recognise, else be done with it."""
+        self._retry_at = None
+        if self._coverage.retained.samples:
+            self._replay(now=now)
+            return
+        self._cover_rest()
+        if self._ending is not None:
+            self.ended = True
+            self._outputs.append(ReleasedEnd(self._ending))
+            self._ending = None
+
+    def _cover_rest(self) -> None:
+        """Cover everything received, none of which is audio that waits for a result."""
+        self._sent_until = self.received_until
+        self._coverage.release_quiet(self.received_until, "positions")
 
     def _replay(self, *, now: float) -> None:
-        """Open a session and feed it all that is retained and not covered."""
+        """Open a session and feed it all that is kept and not covered."""
         self._session_count += 1
         self.recognition = Recognition(
             self._session_count,
@@ -447,214 +474,133 @@ class Leg:
             silence_ms=self._limits.silence_ms,
             padding_ms=PREFIX_PADDING_MS,
             floor=self.covered_until,
+            heard_at=now,
         )
         self._outputs.append(OpenSession(self._session_count))
         self._batch, self._batch_samples = [], 0
-        self._gate, self._voiced = VoiceGate(self.rate), []
         self._stall_fed = 0
-        for chunk in self._replay_chunks():
+        self._hearing.restart(self.covered_until, now=now)
+        for chunk in self._coverage.uncovered(self._samples(REPLAY_CHUNK_MS)):
             if isinstance(chunk, Hole):
-                self._feed_hole(self.recognition, chunk)
+                self._feed_hole(chunk)
             else:
-                self._send(self.recognition, chunk)
-        self._finish_if_ending(now=now)
+                self._send(chunk, now=now)
+        if self._ending is not None:
+            self.finish_session(now=now)
 
-    def _replay_chunks(self) -> Iterator[list[Arrival] | Hole]:
-        gathered: list[Arrival] = []
-        gathered_samples = 0
-        for piece in self._retained:
-            if isinstance(piece, Arrival):
-                gathered.append(piece)
-                gathered_samples += piece.samples
-            if gathered and (isinstance(piece, Hole) or gathered_samples >= self._samples(REPLAY_CHUNK_MS)):
-                yield gathered
-                gathered, gathered_samples = [], 0
-            if isinstance(piece, Hole):
-                yield piece
-        if gathered:
-            yield gathered
-
-    def _reset_sending(self) -> None:
+    def _drop_session(self, *, retry_at: float) -> None:
+        self.recognition = None
         self._batch, self._batch_samples = [], 0
-        self._sent_until = self.covered_until
-        self._voiced = []
+        self._retry_at = retry_at
 
-    def _finish_if_ending(self, *, now: float) -> None:
-        if self._ending is None:
+    def _complete(self, recognition: Recognition, *, now: float) -> None:
+        """The recogniser has said all there is about what it was sent."""
+        if not recognition.is_finishing:
+            self.session_lost(recognition.number, now=now)
             return
-        if self.recognition is not None:
-            if self.recognition.finish_sent_at is None:
-                self.recognition.finish_sent_at = now
-                self._outputs.append(FinishSession(self.recognition.number))
-        elif self._retry_at is None:
-            if self._has_uncovered_audio():
-                self._replay(now=now)
-            else:
-                self._release_end()
+        self._release(recognition)
+        if recognition.items:
+            self._fail_session("session.finished came before a final", "recogniser_failed", now=now)
+            return
+        self._coverage.release_quiet(self._sent_until, "server")
+        self.recognition = None
+        self._go_on(now=now)
 
     # --- releasing --------------------------------------------------------------------------------
 
-    def _has_uncovered_audio(self) -> bool:
-        return self._retained.first_offset is not None
-
     def _release(self, recognition: Recognition) -> None:
         """Release what has become certain: results in order, then quiet."""
-        while (item := recognition.first()) is not None and item.result is not None:
-            del recognition.items[item.item_id]
+        while (item := recognition.take_first()) is not None:
             self._release_item(item)
         self._release_quiet(recognition)
 
     def _release_item(self, item: Item) -> None:
-        start = max(item.start, self.covered_until)
-        end = max(item.end if item.end is not None else start, start)
-        self._voiced = [(a, b) for a, b in self._voiced if b > end]
-        if end == start:
-            return
+        end = item.start if item.end is None else item.end
         match item.result:
             case Completed(transcript=transcript) if transcript.strip():
-                self._release_holes(start)
-                utterance = ReleasedUtterance(
-                    start=start,
-                    end=end,
-                    result=item.result,
+                self._coverage.release_utterance(
+                    item.start,
+                    end,
+                    item.result,
                     time_source=item.time_source,
                     final_at_ms=item.result_at_ms,
                 )
-                self._cover(end, utterance)
             case Failed():
-                self._release_holes(start)
-                self._cover(end, ReleasedGap(start=start, end=end, reason="recogniser_failed"))
+                self._coverage.release_quiet(item.start, item.time_source)
+                self._coverage.give_up(end, "recogniser_failed")
             case _:
-                self._advance(end, item.time_source)
+                self._coverage.release_quiet(end, item.time_source)
+        self._hearing.forget_until(end)
 
     def _release_quiet(self, recognition: Recognition) -> None:
         certain, source = self._quiet_until(recognition)
-        first = recognition.first()
-        if first is not None:
-            certain = min(certain, first.start)
+        if recognition.first is not None:
+            certain = min(certain, recognition.first.start)
         if certain - self.covered_until >= self._samples(QUIET_STEP_MS):
-            self._advance(certain, source)
+            self._coverage.release_quiet(certain, source)
 
     def _quiet_until(self, recognition: Recognition) -> tuple[int, TimeSource]:
-        if recognition.honours_extensions:
-            return recognition.certain_until or self.covered_until, "progress"
-        if recognition.honours_extensions is None:
-            return self.covered_until, "gate"
-        margin = self._samples(GATE_MARGIN_MS)
-        limit = self._voiced[0][0] if self._voiced else self._sent_until
-        return min(limit, self._sent_until) - margin, "gate"
-
-    def _advance(self, position: int, source: TimeSource) -> None:
-        """Cover up to ``position``, where no utterance is: quiet, but for the holes in it."""
-        self._release_holes(position)
-        if position > self.covered_until:
-            self._cover(position, ReleasedQuiet(start=self.covered_until, end=position, time_source=source))
-
-    def _release_holes(self, position: int) -> None:
-        """Release the holes before ``position`` as gaps; the quiet between them goes without a row."""
-        for hole in [piece for piece in self._retained if isinstance(piece, Hole) and piece.pos < position]:
-            # All of it: nothing can have been said where no audio came, however little of it was fed.
-            start, end = max(hole.pos, self.covered_until), hole.end
-            if end > start and hole.samples > self._samples(SHORT_HOLE_MS):
-                self._cover(end, ReleasedGap(start=start, end=end, reason=hole.reason))
-
-    def _cover(self, position: int, release: Release) -> None:
-        self._outputs.append(release)
-        self.covered_until = position
-        self._attempts = 0
-        holes, newest_seq = self._retained.cover(position)
-        if newest_seq is not None:
-            self.covered_seq = newest_seq
-        if isinstance(release, ReleasedUtterance):
-            # A hole that the speaker talked across is still a gap, inside the utterance.
-            for hole in holes:
-                if hole.samples > self._samples(SHORT_HOLE_MS) and hole.pos >= release.start:
-                    self._outputs.append(ReleasedGap(start=hole.pos, end=hole.end, reason=hole.reason))
-
-    def _complete(self, recognition: Recognition, *, now: float) -> None:
-        """The recogniser has said all there is about what it was sent."""
-        if recognition.finish_sent_at is None:
-            self.session_lost(recognition.number, now=now)
-            return
-        for item in list(recognition.items.values()):
-            if item.result is None:
-                # Finished without a result: as good as a failure of this item.
-                recognition.note_result(Failed(item.item_id, code="missing_final"), now=now, at_ms=0)
-        self._release(recognition)
-        self._advance(self._sent_until, "server")
-        self.recognition = None
-        self._release_end()
-
-    def _release_end(self) -> None:
-        self._advance(self.received_until, "positions")
-        if self._ending is not None:
-            self.ended = True
-            self._outputs.append(ReleasedEnd(self._ending))
-            self._ending = None
+        match recognition.honours_extensions:
+            case True:
+                return recognition.certain_until or self.covered_until, "progress"
+            case False:
+                return self._hearing.quiet_until(), "gate"
+            case None:
+                return self.covered_until, "gate"
 
     # --- failures ---------------------------------------------------------------------------------
 
     def _result_is_overdue(self, recognition: Recognition, *, now: float) -> bool:
-        item = recognition.first()
-        if item is None or item.ended_at is None or item.result is not None:
+        item = recognition.first
+        if item is None:
             return False
-        waited = now - item.ended_at
-        return waited > self._limits.final_timeout_s or (
-            waited > OVERDUE_S and recognition.later_result_since()
-        )
-
-    def _never_ends(self, recognition: Recognition) -> bool:
-        item = recognition.first()
-        return (
-            item is not None
-            and item.end is None
-            and self._sent_until - item.start > self._samples(LONGEST_UTTERANCE_MS)
-        )
-
-    def _is_mute(self, recognition: Recognition) -> bool:
-        """Whether the gate heard speech long ago and the recogniser never answered; clicks are forgotten."""
-        if recognition.honours_extensions is not False or recognition.items or not self._voiced:
-            return False
-        if self._sent_until - self._voiced[0][0] < self._samples(MUTE_AFTER_MS):
-            return False
-        if sum(end - start for start, end in self._voiced) >= self._samples(MUTE_SPEECH_MS):
+        if recognition.overtaken_at is not None and now - recognition.overtaken_at > OVERDUE_S:
             return True
-        self._voiced = self._voiced[1:]
-        return False
+        return item.ended_at is not None and now - item.ended_at > self._limits.final_timeout_s
 
-    def _fail_session(self, why: str, *, now: float, reason: GapReason = "recogniser_failed") -> None:
+    def _is_mute(self, recognition: Recognition, *, now: float) -> bool:
+        return (
+            recognition.honours_extensions is False
+            and not recognition.items
+            and self._hearing.misses_answer(heard_at=recognition.heard_at, now=now)
+        )
+
+    def _is_endless(self, recognition: Recognition, *, now: float) -> bool:
+        """Whether an utterance should have ended long ago, and here is the place to end it."""
+        item = recognition.first
+        if item is None or item.end is not None:
+            return False
+        # Audio that is read fast is ahead of its results, so both clocks have to agree.
+        lasts_s = min((self._sent_until - item.start) / self.rate, now - item.begun_at)
+        if recognition.honours_extensions or self._hearing.hears_speech:
+            return lasts_s > LONGEST_UTTERANCE_S
+        return lasts_s > LONG_UTTERANCE_S
+
+    def _fail_session(self, why: str, reason: GapReason, *, now: float) -> None:
         """Replay what a session does not answer for; after some attempts let it be a gap."""
         recognition = self.recognition
         if recognition is None:
             return
-        attempts = self._attempts + 1
-        if attempts >= MAX_ATTEMPTS:
-            first = recognition.first()
-            self._give_up(first.end if first is not None and first.end else self._sent_until, reason)
-            attempts = 0
+        if self._failures.note(self.covered_until) >= MAX_ATTEMPTS:
+            first = recognition.first
+            quiet_until = first.start if first is not None else self._hearing.first_unanswered
+            if quiet_until is not None:
+                self._coverage.release_quiet(quiet_until, "appends" if first is not None else "gate")
+            end = first.end if first is not None and first.end is not None else None
+            self._coverage.give_up(self._sent_until if end is None else end, reason)
         self.replace_session(why, now=now)
-        self._attempts = attempts
-
-    def _give_up(self, position: int, reason: GapReason) -> None:
-        if position > self.covered_until:
-            self._cover(position, ReleasedGap(start=self.covered_until, end=position, reason=reason))
 
     def _bound_retention(self, *, now: float) -> None:
         """Keep no more than the configured audio: the oldest of what nobody answers for becomes a gap."""
-        end, start = self._retained.end, self._retained.start
-        if end is None or start is None:
-            return
-        bound = int(self._limits.replay_buffer_s * self.rate)
-        if end - max(start, self.covered_until) <= bound:
-            return
-        self._give_up(end - bound + bound // 10, "buffer_overflow")
-        if self.recognition is not None:
+        retained = self._coverage.retained
+        if retained.samples > self._buffer_size:
+            self._coverage.give_up(
+                retained.start_of_newest(int(self._buffer_size * KEEP_OF_BUFFER)), "buffer_overflow"
+            )
             self.replace_session("the recogniser is too far behind", now=now)
 
-    def _listen(self, start: int, end: int, pcm: bytes) -> None:
-        if self._gate is None or not self._gate.hears_speech(pcm):
-            return
-        if self._voiced and self._voiced[-1][1] >= start:
-            self._voiced[-1] = (self._voiced[-1][0], end)
-        else:
-            self._voiced.append((start, end))
+
+def _decode(batch: list[Arrival]) -> bytes:
+    if all(frame.codec == batch[0].codec for frame in batch):
+        return to_pcm(batch[0].codec, b"".join([frame.audio for frame in batch]))
+    return b"".join([to_pcm(frame.codec, frame.audio) for frame in batch])

@@ -6,7 +6,10 @@ results in the order in which they were spoken. It decides nothing about releasi
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
+from itertools import dropwhile, islice
+from typing import Final, TypeAlias
 
 from qa_service.domain.entries import TimeSource
 from qa_service.domain.timeline import SessionTimeline
@@ -14,6 +17,7 @@ from qa_service.protocol.events import (
     Committed,
     Completed,
     Failed,
+    Partial,
     Progress,
     ServerEvent,
     SessionUpdated,
@@ -23,6 +27,12 @@ from qa_service.protocol.events import (
 
 _SERVER: TimeSource = "server"
 _APPENDS: TimeSource = "appends"
+
+CUT_AFTER_MS: Final = 56_000
+"""Turns from here on are taken to have been cut (our server does so at 60 s, at the best moment of the last
+three): there is no silence at their ends."""
+
+ItemEvent: TypeAlias = SpeechStarted | SpeechStopped | Committed | Partial | Completed | Failed
 
 
 @dataclass(slots=True)
@@ -38,8 +48,12 @@ class Item:
     result: Completed | Failed | None = None
     result_at_ms: int = 0
     """Unix ms at which the result arrived."""
+    begun_at: float = 0.0
+    """Monotonic seconds at which it was first heard of."""
     ended_at: float | None = None
     """Monotonic seconds at which the recogniser closed it: a final is due."""
+    settled_at: float | None = None
+    """Monotonic seconds at which the result arrived: earlier items are due at once."""
 
 
 @dataclass(slots=True)
@@ -58,59 +72,84 @@ class Recognition:
     honours_extensions: bool | None = None
     """Whether the recogniser reports progress and keeps emotion off when told; None until it has said."""
     finish_sent_at: float | None = None
+    heard_at: float = 0.0
+    """Monotonic seconds at which it last said anything."""
     items: dict[str, Item] = field(default_factory=dict)
     """Items not yet released, in order of their beginning."""
+    released: set[str] = field(default_factory=set)
+    """Ids of items that were released: what else is said of them changes nothing."""
     certain_until: int | None = None
     """Position up to which all that was said is among the items, if the recogniser tells."""
 
     def note(self, event: ServerEvent, *, now: float, at_ms: int) -> None:
         """Take what an event says about items and progress; ``at_ms`` is Unix time and only kept."""
+        self.heard_at = now
         match event:
             case SessionUpdated():
                 self.honours_extensions = event.config.extensions.progress
-            case SpeechStarted():
-                self.begin_item(event.item_id, event.audio_start_ms)
-            case SpeechStopped():
-                self.end_item(event.item_id, event.audio_end_ms, now=now)
-            case Committed():
-                self.end_item(event.item_id, None, now=now)
-            case Completed() | Failed():
-                self.note_result(event, now=now, at_ms=at_ms)
             case Progress():
                 self._note_progress(event.processed_ms)
+            case SpeechStarted() | SpeechStopped() | Committed() | Partial() | Completed() | Failed():
+                if event.item_id not in self.released:
+                    self._note_item(event, now=now, at_ms=at_ms)
             case _:
                 pass  # nothing a leg depends on (protocol section 8.2, 5)
 
-    def begin_item(self, item_id: str, start_ms: int | None) -> Item:
+    def _note_item(self, event: ItemEvent, *, now: float, at_ms: int) -> None:
+        match event:
+            case SpeechStarted():
+                self._begin(event.item_id, event.audio_start_ms, now=now)
+            case Partial():
+                self._begin(event.item_id, None, now=now)
+            case SpeechStopped():
+                self._end(event.item_id, event.audio_end_ms, now=now)
+            case Committed():
+                self._end(event.item_id, None, now=now)
+            case Completed() | Failed():
+                self._settle(event, now=now, at_ms=at_ms)
+
+    def _begin(self, item_id: str, start_ms: int | None, *, now: float) -> Item:
         """Note that an item has begun; a known one is returned as it is."""
         if item_id in self.items:
             return self.items[item_id]
         sent_ms = self.timeline.sent_ms
-        sent = self.timeline.position_at(sent_ms)
         start, source = self.floor, _APPENDS
         if start_ms is not None and 0 <= start_ms <= sent_ms:
             told = self.timeline.position_at(min(start_ms + self._known_padding_ms, sent_ms))
             if told >= self.floor:
                 start, source = told, _SERVER
-        item = self.items[item_id] = Item(item_id, min(start, sent), time_source=source)
+        start = min(start, max(self.floor, self.timeline.position_at(sent_ms)))
+        self.floor = start
+        item = self.items[item_id] = Item(item_id, start, time_source=source, begun_at=now)
         return item
 
-    def end_item(self, item_id: str, end_ms: int | None, *, now: float) -> Item:
+    def _end(self, item_id: str, end_ms: int | None, *, now: float) -> Item:
         """Note that an item's audio is closed; its result is due from now on."""
-        item = self.begin_item(item_id, None)
+        item = self._begin(item_id, None, now=now)
         if item.end is not None:
             return item
         end = -1
         if end_ms is not None and end_ms <= self.timeline.sent_ms:
-            end = self.timeline.position_at(max(end_ms - self._known_silence_ms, 0))
-            if end <= item.start:
-                end = self.timeline.position_at(end_ms)
+            end = self._speech_end(item, end_ms)
         if end <= item.start:
+            # Conservatively, all that was sent belongs to it, but for what follows.
             end, item.time_source = self.timeline.position_at(self.timeline.sent_ms), _APPENDS
-        item.end = max(end, item.start)
+        item.end = max(min(end, self._next_start(item)), item.start)
         item.ended_at = now
         self.floor = max(self.floor, item.end)
         return item
+
+    def _speech_end(self, item: Item, end_ms: int) -> int:
+        """Position of the end that a recogniser tells, without the silence it waited for."""
+        told = self.timeline.position_at(end_ms)
+        if told - item.start >= self.timeline.samples(CUT_AFTER_MS):
+            return told
+        spoken = self.timeline.position_at(max(end_ms - self._known_silence_ms, 0))
+        return spoken if spoken > item.start else told
+
+    def _next_start(self, item: Item) -> int:
+        later = dropwhile(lambda other: other is not item, self.items.values())
+        return next((other.start for other in islice(later, 1, None)), sys.maxsize)
 
     @property
     def _known_padding_ms(self) -> int:
@@ -122,22 +161,45 @@ class Recognition:
         """Silence inside the times told; none when the turn was ended by finishing instead."""
         return self.silence_ms if self.honours_extensions and self.finish_sent_at is None else 0
 
-    def note_result(self, result: Completed | Failed, *, now: float, at_ms: int) -> None:
+    def _settle(self, result: Completed | Failed, *, now: float, at_ms: int) -> None:
         """Keep an item's first final; an item that was never closed is closed where sending stands."""
-        item = self.end_item(result.item_id, None, now=now)
+        item = self._end(result.item_id, None, now=now)
         if item.result is None:
-            item.result, item.result_at_ms = result, at_ms
+            item.result, item.result_at_ms, item.settled_at = result, at_ms, now
 
     def _note_progress(self, processed_ms: int) -> None:
         position = self.timeline.position_at(min(processed_ms, self.timeline.sent_ms))
         self.certain_until = max(position, self.certain_until or 0)
 
+    @property
     def first(self) -> Item | None:
         """Item that began first among those not released."""
         return next(iter(self.items.values()), None)
 
-    def later_result_since(self) -> bool:
-        """Whether an item after the first has its final: the first one's is overdue."""
-        items = iter(self.items.values())
-        next(items, None)
-        return any(item.result is not None for item in items)
+    def take_first(self) -> Item | None:
+        """Remove and return the first item if it has its result."""
+        item = self.first
+        if item is None or item.result is None:
+            return None
+        self.released.add(item.item_id)
+        return self.items.pop(item.item_id)
+
+    @property
+    def overtaken_at(self) -> float | None:
+        """When a result arrived although the first item has none (monotonic seconds)."""
+        return min((i.settled_at for i in self.items.values() if i.settled_at is not None), default=None)
+
+    @property
+    def awaits_result(self) -> bool:
+        """Whether a final is due."""
+        return any(item.end is not None and item.result is None for item in self.items.values())
+
+    @property
+    def has_open_item(self) -> bool:
+        """Whether an item has begun and not ended."""
+        return any(item.end is None for item in self.items.values())
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether the session was told to finish: it takes no more audio."""
+        return self.finish_sent_at is not None

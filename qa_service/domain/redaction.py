@@ -308,15 +308,33 @@ def _replace(text: str, judge: Callable[[_Run], RedactionKind | None]) -> tuple[
 def _find_runs(text: str) -> Iterator[_Run]:
     """Group the digits of a text into runs, in order."""
     items = list(_read_items(text))
+    breaks = [index for index, item in enumerate(items) if item.kind == "break"]
+    first_break, last_break = (breaks[0], breaks[-1]) if breaks else (len(items), -1)
+    for group in _group_numbers(items):
+        telling = [index for index in group if _says_digit(items[index])]
+        if all(items[index].is_lone_zero for index in telling):
+            continue  # no digit either, as in "hundred"
+        yield _Run(
+            start=items[telling[0]].start,
+            end=items[telling[-1]].end,
+            digits=_count_digits([number for index in group if (number := items[index].number) is not None]),
+            leads=group[0] < first_break,
+            trails=group[-1] > last_break,
+        )
+
+
+def _group_numbers(items: list[_Item]) -> Iterator[list[int]]:
+    """Yield the indices of number items that belong together."""
     group: list[int] = []
     for index, item in enumerate(items):
         if item.number is None:
             continue
         if group and not _is_bridged(items[group[-1] + 1 : index]):
-            yield from _make_run(items, group)
+            yield group
             group = []
         group.append(index)
-    yield from _make_run(items, group)
+    if group:
+        yield group
 
 
 def _read_items(text: str) -> Iterator[_Item]:
@@ -342,21 +360,6 @@ def _classify(folded: str, start: int, end: int) -> _Item:
 
 def _is_bridged(between: list[_Item]) -> bool:
     return len(between) <= _MAX_FILLERS and all(item.kind == "filler" for item in between)
-
-
-def _make_run(items: list[_Item], group: list[int]) -> Iterator[_Run]:
-    """Make the run of a group of number items; nothing if they hold no digit, as *hundred* alone."""
-    telling = [index for index in group if _says_digit(items[index])]
-    if all(items[index].is_lone_zero for index in telling):
-        return
-    first, last = telling[0], telling[-1]
-    yield _Run(
-        start=items[first].start,
-        end=items[last].end,
-        digits=_count_digits([number for index in group if (number := items[index].number) is not None]),
-        leads=all(item.kind != "break" for item in items[:first]),
-        trails=all(item.kind != "break" for item in items[last + 1 :]),
-    )
 
 
 def _says_digit(item: _Item) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+import msgspec
+
 from qa_service.domain.arrival import Arrival, Hole, Piece
 
 
@@ -17,44 +19,68 @@ class RetainedAudio:
 
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
+        self._newest_offset = -1
+        self.samples = 0
+        """How much audio is kept; holes take no room."""
 
     def push(self, piece: Piece) -> None:
         """Add the newest piece."""
+        if isinstance(piece, Arrival):
+            if piece.offset < self._newest_offset:
+                self._lower_offsets(piece.offset)
+            else:
+                self._newest_offset = piece.offset
+            self.samples += piece.samples
         self._pieces.append(piece)
 
-    def cover(self, position: int) -> tuple[list[Hole], int | None]:
-        """Forget everything that ends at or before ``position``.
-
-        Returns the holes among it, and the newest frame number among it.
-        """
-        holes: list[Hole] = []
+    def cover(self, position: int) -> int | None:
+        """Forget everything that ends at or before ``position``; return the newest frame number among it."""
         newest_seq: int | None = None
         pieces = self._pieces
         while pieces and pieces[0].end <= position:
             piece = pieces.popleft()
-            if isinstance(piece, Hole):
-                holes.append(piece)
-            else:
+            if isinstance(piece, Arrival):
                 newest_seq = piece.seq
-        return holes, newest_seq
+                self.samples -= piece.samples
+        return newest_seq
 
     @property
     def first_offset(self) -> int | None:
-        """Offset of the first record whose audio is not wholly covered."""
+        """Offset from which a successor has to read to get all of this; None if no audio is kept."""
         return next((piece.offset for piece in self._pieces if isinstance(piece, Arrival)), None)
 
-    @property
-    def end(self) -> int | None:
-        """Position after the newest piece; None when nothing is retained."""
-        return self._pieces[-1].end if self._pieces else None
+    def holes_before(self, position: int) -> list[Hole]:
+        """Return the holes that begin before ``position``, in order."""
+        holes: list[Hole] = []
+        for piece in self._pieces:
+            if piece.pos >= position:
+                break
+            if isinstance(piece, Hole):
+                holes.append(piece)
+        return holes
 
-    @property
-    def start(self) -> int | None:
-        """Position of the oldest piece; None when nothing is retained."""
-        return self._pieces[0].pos if self._pieces else None
+    def start_of_newest(self, samples: int) -> int:
+        """Position of the first piece from which on no more than ``samples`` of audio are kept."""
+        excess = self.samples - samples
+        for piece in self._pieces:
+            if excess <= 0:
+                return piece.pos
+            if isinstance(piece, Arrival):
+                excess -= piece.samples
+        return self._pieces[-1].end if self._pieces else 0
 
     def __iter__(self) -> Iterator[Piece]:
         return iter(self._pieces)
 
-    def __bool__(self) -> bool:
-        return bool(self._pieces)
+    def _lower_offsets(self, offset: int) -> None:
+        """Let pieces that overtook the newest one count as read only with it.
+
+        With that, offsets never fall from piece to piece, and the first one is the smallest.
+        """
+        for index in range(len(self._pieces) - 1, -1, -1):
+            piece = self._pieces[index]
+            if isinstance(piece, Hole):
+                continue
+            if piece.offset <= offset:
+                return
+            self._pieces[index] = msgspec.structs.replace(piece, offset=offset)

@@ -52,11 +52,15 @@ class SessionTimeline:
         """Milliseconds of audio sent so far, rounded down as a server does."""
         return self.sent_samples * 1000 // self._rate
 
+    def samples(self, ms: int) -> int:
+        """Samples in so many milliseconds."""
+        return ms * self._rate // 1000
+
     def position_at(self, ms: int) -> int:
         """Leg position of a session time; times beyond the ends are clamped to them."""
         if not self._sent:
             return 0
-        sample = ms * self._rate // 1000
+        sample = self.samples(ms)
         index = max(bisect_right(self._sent, sample) - 1, 0)
         inside = min(max(sample - self._sent[index], 0), self._lengths[index])
         return self._positions[index] + inside

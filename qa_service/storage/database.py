@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
@@ -52,12 +53,6 @@ SERVER_SETTINGS = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-
-# SQLSTATE classes and codes: PostgreSQL manual, appendix A.
-_PASSING = ("08", "53", "57P", "40001", "40P01", "55P03", "25P03", "25006")
-_SCHEMA = ("42P01", "42703", "3F000")
-_NO_ENTRY = ("28", "3D000")
-_NO_RIGHT = ("42501",)
 
 
 class Database:
@@ -147,7 +142,7 @@ class Database:
                     log.warning("database_retried", doing=doing, attempt=attempt, reason=str(last))
                     await asyncio.sleep(BACKOFF.delay_s(attempt, random.random()))  # noqa: S311 - jitter
         except TimeoutError:
-            reason = last or f"PostgreSQL at {self.where} does not answer; check that it is up"
+            reason = last or self.explain(TimeoutError())
             raise StoreUnavailable(f"{doing} failed for {patience:g} s: {reason}") from last
 
     async def ping(self) -> None:
@@ -156,14 +151,9 @@ class Database:
         Raises:
             StoreUnavailable: none came; the message says why.
         """
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT), self.transaction() as connection:
+        with self.explained():
+            async with asyncio.timeout(min(self.patience, CONNECT_TIMEOUT)), self.transaction() as connection:
                 await connection.execute(sa.select(1))
-        except TimeoutError as error:
-            raise StoreUnavailable(
-                f"PostgreSQL at {self.where} does not answer within {CONNECT_TIMEOUT:g} s; "
-                "check that it is up and not overloaded"
-            ) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -180,19 +170,12 @@ class Database:
     def explain(self, error: BaseException) -> StorageError:
         """Turn a failure of the driver into a storage error of one line, with the remedy."""
         state, text = _sqlstate(error), _one_line(error)
-        if state.startswith(_NO_ENTRY):
+        for meaning in _MEANINGS:
+            if state.startswith(meaning.states):
+                return meaning.error(f"PostgreSQL at {self.where} {meaning.says}: {text}; {meaning.remedy}")
+        if isinstance(_root(error), TimeoutError):
             return StoreUnavailable(
-                f"PostgreSQL at {self.where} does not let us in: {text}; "
-                "check user, password and database name in QA_DATABASE_URL"
-            )
-        if state.startswith(_SCHEMA):
-            return SchemaMissing(
-                f"The schema of PostgreSQL at {self.where} does not fit: {text}; run 'qa-service migrate'"
-            )
-        if state.startswith(_NO_RIGHT):
-            return StoreRefused(
-                f"PostgreSQL at {self.where} refuses for lack of rights: {text}; "
-                "use a role that owns the schemas qa and report, or have the right granted"
+                f"PostgreSQL at {self.where} does not answer in time; check that it is up and not overloaded"
             )
         if _may_pass(error):
             return StoreUnavailable(
@@ -201,6 +184,43 @@ class Database:
             )
         return StoreRefused(f"PostgreSQL at {self.where} refused [{state or type(error).__name__}]: {text}")
 
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a group of SQLSTATE classes or codes means to us."""
+
+    states: tuple[str, ...]
+    error: type[StorageError]
+    says: str
+    remedy: str
+
+
+# SQLSTATE classes and codes: PostgreSQL manual, appendix A.
+_BUSY = ("40001", "40P01", "55P03")
+_PASSING = ("08", "53", "57P", "25P03", "25006", *_BUSY)
+_MEANINGS = (
+    _Meaning(
+        ("28", "3D000"),
+        StoreUnavailable,
+        "does not let us in",
+        "check user, password and database name in QA_DATABASE_URL",
+    ),
+    _Meaning(
+        ("42P01", "42703", "3F000"),
+        SchemaMissing,
+        "has another schema than this program",
+        "run 'qa-service migrate'",
+    ),
+    _Meaning(
+        ("42501",),
+        StoreRefused,
+        "refuses for lack of rights",
+        "use a role that owns the schemas qa and report, or have the right granted",
+    ),
+    _Meaning(
+        _BUSY, StoreUnavailable, "could not do it now", "try again, and see what else holds locks there"
+    ),
+)
 
 _URL_PARAMETERS = {"ssl", "target_session_attrs", "prepared_statement_cache_size"}
 
@@ -245,7 +265,9 @@ def _may_pass(error: BaseException | None) -> bool:
         return False
     root = _root(error)
     if isinstance(root, asyncpg.PostgresError):
-        return _sqlstate(root).startswith(_PASSING)
+        # A plan prepared before a migration is forgotten with its first failure.
+        stale = isinstance(root, asyncpg.exceptions.InvalidCachedStatementError)
+        return stale or _sqlstate(root).startswith(_PASSING)
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     # InterfaceError: asyncpg's word for a connection closed under it. PoolTimeoutError: the
     # pool is exhausted.

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from qa_service.storage.database import Database
-from qa_service.storage.errors import MigrationFailed, StorageError
+from qa_service.storage.errors import MigrationFailed
 from qa_service.storage.tables import SCHEMA
 
 
@@ -25,7 +25,7 @@ async def upgrade(database_url: str, revision: str = "head") -> None:
     """Bring the schema up to ``revision``; nothing happens if it is there already.
 
     Raises:
-        StoreUnavailable: the database cannot be reached or does not let us in.
+        StoreUnavailable: the database cannot be reached, does not let us in, or others hold its locks.
         StoreRefused: the role lacks a right.
         MigrationFailed: the revision is unknown, or a step failed; the schema is as it was.
     """
@@ -70,14 +70,9 @@ async def _change(database_url: str, command: Callable[[Config], None]) -> None:
             raise MigrationFailed(f"The schema of {database.where} cannot be changed: {error}") from error
 
     try:
-        async with database.transaction() as connection:
-            await connection.run_sync(run)
-    except StorageError:
-        raise
-    except TimeoutError as error:
-        raise MigrationFailed(
-            f"The schema of {database.where} was not changed in time; see what holds locks on it"
-        ) from error
+        with database.explained():
+            async with database.transaction() as connection:
+                await connection.run_sync(run)
     finally:
         await database.close()
 

@@ -36,7 +36,7 @@ from qa_service.contract import (
     count_samples,
     encode_record,
 )
-from qa_service.telephony.kafka import KafkaConfig, make_producer, start_with_retry
+from qa_service.kafka import KafkaConfig, make_producer, start_with_retry
 
 if TYPE_CHECKING:
     import asyncio

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from qa_service.telephony.kafka import KafkaConfig
+    from qa_service.kafka import KafkaConfig
 
     Float32 = npt.NDArray[np.float32]
 

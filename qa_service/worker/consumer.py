@@ -359,7 +359,7 @@ class Worker:
         if highwater is None:
             return False
         metrics.PARTITION_LAG[str(partition.partition)].set(max(highwater - owner.core.position, 0))
-        return owner.core.position >= highwater
+        return bool(owner.core.position >= highwater)
 
     def _hold_back_when(self, store_fails: bool, legs: int) -> None:  # noqa: FBT001 - named by its one caller
         """Let records wait in Kafka while nothing can be written, or no more legs can be taken.

@@ -23,7 +23,7 @@ from qa_service.storage.database import Database
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.storage.outbox import SHARDS, OutboxRow, PostgresOutbox
 from qa_service.storage.store import PostgresStore
-from qa_service.telephony import kafka
+from qa_service import kafka
 from qa_service.testing.store import MemoryOutbox, MemoryStore
 from tests.support.waiting import eventually
 

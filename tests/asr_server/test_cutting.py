@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, strategies as st
 
@@ -32,7 +34,7 @@ def test_pieces_follow_on_each_other_and_none_is_too_long(seconds: float, max_s:
 
     assert spans[0][0] == 0
     assert spans[-1][1] == len(samples)
-    assert all(end == start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end == start for (_, end), (start, _) in pairwise(spans))
     assert all(0 < (end - start) / RATE <= max_s + 1e-3 for start, end in spans)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from qa_service.domain.emotions import EMOTIONS
 from qa_service.domain.entries import (
     Body,
     CallEnded,
@@ -126,11 +125,10 @@ _REASONS = ("lost", "paused", "not_sent", "recogniser_failed")
 
 def _steps() -> st.SearchStrategy[tuple[Any, ...]]:
     lead, span = st.sampled_from((-500, *_SPANS)), st.sampled_from(_SPANS)
-    emotion = st.sampled_from((None, "angry", "angry", "angry", "sad", *EMOTIONS))
-    confidence = st.sampled_from((None, 0.3, 0.5, 0.9))
-    utterance = st.tuples(
-        st.just("say"), lead, span, st.sampled_from(TEXTS), emotion, confidence, st.booleans()
-    )
+    emotion = st.sampled_from((None, "angry", "angry", "angry", "angry", "sad", "neutral"))
+    confidence = st.sampled_from((None, 0.3, 0.5, 0.9, 0.9))
+    abstained = st.sampled_from((False, False, False, False, True))
+    utterance = st.tuples(st.just("say"), lead, span, st.sampled_from(TEXTS), emotion, confidence, abstained)
     return st.one_of(
         utterance,
         utterance,

@@ -119,6 +119,22 @@ async def test_connections_closed_by_the_server_do_not_show(database):
     await store.write(a_batch(claim, 1))
 
 
+async def test_a_migration_under_a_running_program_does_not_show(database):
+    store = PostgresStore(database)
+    claim = await store.claim(TOPIC, 3, "w")
+    await store.write(a_batch(claim, 1, calls=(a_call(),)))
+    await store.load_call("call-1")
+    async with database.transaction() as migration:
+        await migration.execute(sa.text("ALTER TABLE qa.call ADD COLUMN later text"))
+        await migration.execute(sa.text("ALTER TABLE qa.call ALTER COLUMN call_seq TYPE bigint"))
+
+    await store.write(a_batch(claim, 2, calls=(a_call(call_seq=2),)))
+
+    found = await store.load_call("call-1")
+    assert found is not None
+    assert found.call.call_seq == 2
+
+
 async def test_a_lost_listener_wakes_the_relay_and_is_set_up_again(database):
     outbox, store = PostgresOutbox(database), PostgresStore(database)
     claim = await store.claim(TOPIC, 3, "w")
@@ -172,6 +188,30 @@ async def test_a_database_that_hangs_is_given_up_in_time(proxy):
 async def test_ping_tells_at_once_that_nobody_is_there(free_port):
     with pytest.raises(StoreUnavailable, match=rf"127\.0\.0\.1:{free_port}/calls cannot be reached"):
         await Database(f"postgresql://127.0.0.1:{free_port}/calls").ping()
+
+
+async def test_ping_tells_in_time_that_the_database_hangs(proxy):
+    database = Database(proxy.url, patience=0.5)
+    await database.ping()
+    proxy.fault = "hang"
+
+    with pytest.raises(StoreUnavailable, match="does not answer in time"):
+        await database.ping()
+
+    await database.close()
+
+
+async def test_a_lock_held_for_too_long_is_called_that(database):
+    async with database.transaction() as holder:
+        await holder.execute(sa.text("LOCK qa.call"))
+
+        async def wait_in_vain() -> None:
+            async with database.transaction() as waiter:
+                await waiter.execute(sa.text("SET LOCAL lock_timeout = '50ms'"))
+                await waiter.execute(sa.text("SELECT FROM qa.call"))
+
+        with pytest.raises(StoreUnavailable, match=r"could not do it now: .*lock timeout.*holds locks"):
+            await wait_in_vain()
 
 
 async def test_an_unknown_database_is_not_tried_again(postgres_url):

@@ -29,10 +29,10 @@ def values(hint):
 
 def bodies(kind):
     special = {"attributes": attributes, "redactions": redactions}
-    fields = {
-        field.name: special.get(field.name) or values(field.type) for field in msgspec.structs.fields(kind)
-    }
-    return st.builds(kind, **fields)
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    return st.builds(
+        kind, **{name: special[name] if name in special else values(hint) for name, hint in fields.items()}
+    )
 
 
 entries = st.builds(

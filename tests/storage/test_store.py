@@ -222,9 +222,9 @@ async def test_a_repeated_event_waits_once(backend, store):
 async def test_a_character_that_postgres_cannot_hold_is_replaced(store):
     claim = await store.claim(TOPIC, 3, "w")
     text = "a\x00b \\u0000"
-    leg = a_leg(agent_id="x\x00", attributes={"k\x00": text})
+    leg = a_leg(agent_id="x\x00", attributes={"k\x00": text, "n": 1})
     entries = (
-        an_entry(1, a_started_leg(agent_id="x\x00", attributes={"k\x00": text})),
+        an_entry(1, a_started_leg(agent_id="x\x00", attributes={"k\x00": text, "n": 1})),
         an_entry(2, an_utterance(text=text)),
     )
     await store.write(a_batch(claim, calls=(a_call(),), legs=(leg,), entries=entries))
@@ -233,9 +233,9 @@ async def test_a_character_that_postgres_cannot_hold_is_replaced(store):
 
     clean = "a\ufffdb \\u0000"
     assert found is not None
-    assert (replace(leg, agent_id="x\ufffd", attributes={"k\ufffd": clean}),) == found.legs
+    assert (replace(leg, agent_id="x\ufffd", attributes={"k\ufffd": clean, "n": 1}),) == found.legs
     started, said = (entry.body for entry in found.entries)
-    assert {"k\ufffd": clean} == started.attributes
+    assert {"k\ufffd": clean, "n": 1} == started.attributes
     assert clean == said.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -13,13 +14,17 @@ T = TypeVar("T")
 WITHIN_S = 45.0
 
 
-async def eventually(probe: Callable[[], Awaitable[T]], *, waiting_for: str, within_s: float = WITHIN_S) -> T:
+async def eventually(
+    probe: Callable[[], T | Awaitable[T]], waiting_for: str, *, within_s: float = WITHIN_S
+) -> T:
     """Return the first true result of ``probe``; fail naming what was waited for and the last result."""
     deadline = time.monotonic() + within_s
     while True:
-        result = await probe()
+        result = probe()
+        if inspect.isawaitable(result):
+            result = await result
         if result:
             return result
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {within_s:g} s for {waiting_for}; last seen: {result!r}")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.02)

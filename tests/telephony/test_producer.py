@@ -22,7 +22,7 @@ from qa_service.contract import (
     LegUpdate,
     decode_record,
 )
-from qa_service.telephony.kafka import KafkaConfig, make_consumer, make_producer
+from qa_service.kafka import KafkaConfig, make_consumer, make_producer
 from qa_service.telephony.producer import DeliveryError, Publisher, connect_publisher
 
 TOPIC = "telephony.audio"

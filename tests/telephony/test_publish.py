@@ -22,7 +22,7 @@ from qa_service.contract import (
     count_samples,
     decode_record,
 )
-from qa_service.telephony.kafka import KafkaConfig, make_consumer
+from qa_service.kafka import KafkaConfig, make_consumer
 from qa_service.telephony.publish import (
     CallAudio,
     LegAudio,

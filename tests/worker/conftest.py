@@ -29,7 +29,7 @@ from qa_service.contract import EncodedRecord, LegInfo, describe_dead_letter
 from qa_service.embedded.child import free_port
 from qa_service.settings import Settings
 from qa_service.storage.database import Database
-from qa_service.telephony.kafka import KafkaConfig
+from qa_service.kafka import KafkaConfig
 from qa_service.telephony.producer import Publisher, connect_publisher
 from tests.support.waiting import eventually
 

@@ -55,6 +55,8 @@ def markers(words: Sequence[str], *, rate_hz: int, vocabulary: Sequence[str] = W
     Raises:
         ValueError: a word is not in the vocabulary.
     """
+    if unknown := [word for word in words if word not in vocabulary]:
+        raise ValueError(f"not in the vocabulary: {', '.join(unknown)}")
     numbers = [vocabulary.index(word) for word in words]
     gap = np.zeros(round(GAP_S * rate_hz), dtype=np.float32)
     parts = [

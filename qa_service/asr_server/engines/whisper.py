@@ -163,9 +163,9 @@ class WhisperEngine:
         tokens: Sequence[int] = result.sequences_ids[0]
         # The end token is scored and not among the tokens.
         mean = result.scores[0] * len(tokens) / (len(tokens) + 1)
-        spoken: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
-        text = prefix + spoken.rstrip() if prefix else spoken.strip()
-        return _Decoded(text, float(result.no_speech_prob), float(mean))
+        # The tokens of the prefix are among those that come back.
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return _Decoded(text.strip(), float(result.no_speech_prob), float(mean))
 
     def _background(self, corpus: str) -> list[int]:
         if not corpus:

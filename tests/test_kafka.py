@@ -10,8 +10,8 @@ import pytest
 from aiokafka import TopicPartition
 
 from qa_service.embedded.child import free_port
-from qa_service.telephony import kafka
-from qa_service.telephony.kafka import KafkaConfig, KafkaMisconfigured, KafkaUnavailable
+from qa_service import kafka
+from qa_service.kafka import KafkaConfig, KafkaMisconfigured, KafkaUnavailable
 
 
 async def test_an_unreachable_broker_gives_one_line_with_address_cause_and_setting(caplog):

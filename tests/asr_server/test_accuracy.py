@@ -1,0 +1,99 @@
+"""How well the whole server recognises recorded speech: voice activity, endpointing and Whisper together.
+
+Set QA_TEST_SPEECH_DATA to a folder that holds ``speech/manifest.jsonl`` (one JSON object a line: file,
+language, source, text) and the recordings beside it. They are too large, and some not free enough, to be in
+the repository.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from qa_service.asr_server import ServerConfig, serve
+from qa_service.audio.line import through_line
+from tests.asr_server.support import VAD_8K, connected, silence
+
+pytestmark = [pytest.mark.models, pytest.mark.shared_data]
+
+MAX_WER = 0.06
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+).split()
+_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+
+@dataclass(frozen=True)
+class Recording:
+    path: Path
+    text: str
+
+    def over_the_line(self) -> bytes:
+        """The recording as 16-bit PCM that has been through a telephone line."""
+        samples, rate_hz = soundfile.read(self.path, dtype="float32")
+        return through_line(np.asarray(samples), rate_hz).tobytes()
+
+
+@pytest.fixture(scope="module")
+def english_prompts() -> list[Recording]:
+    folder = os.environ.get("QA_TEST_SPEECH_DATA")
+    if not folder:
+        pytest.skip("QA_TEST_SPEECH_DATA names no folder with speech recordings")
+    speech = Path(folder) / "speech"
+    entries = [json.loads(line) for line in (speech / "manifest.jsonl").read_text().splitlines()]
+    return [
+        Recording(speech / entry["file"], entry["text"])
+        for entry in entries
+        if entry["language"] == "en" and "asterisk" in entry["source"]
+    ]
+
+
+async def test_english_prompts_over_the_telephone_are_recognised(
+    english_prompts: list[Recording], cache_dir: Path
+) -> None:
+    config = ServerConfig(port=0, no_auth=True, cache_dir=cache_dir, emotion=False)
+    errors = words = 0
+    async with await serve(config) as server:
+        await server.wait_ready()
+        for recording in english_prompts:
+            async with connected(server.url, VAD_8K) as client:
+                await client.append(silence(0.5) + recording.over_the_line() + silence(1.0), size=1600)
+                await client.finish()
+            said, heard = plain_words(recording.text), plain_words(" ".join(client.transcripts))
+            errors += edits(said, heard)
+            words += len(said)
+
+    print(f"word error rate {errors / words:.1%} ({errors} of {words})")  # noqa: T201 - the figure is the point
+    assert errors / words <= MAX_WER
+
+
+def plain_words(text: str) -> list[str]:
+    spelt = re.sub(r"\d+", lambda number: _spell(number.group()), text.lower())
+    return re.sub(r"[^\w\s']", " ", spelt).split()
+
+
+def _spell(digits: str) -> str:
+    number = int(digits)
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        return _TENS[number // 10] + (f" {_ONES[number % 10]}" if number % 10 else "")
+    return " ".join(_ONES[int(digit)] for digit in digits)
+
+
+def edits(said: list[str], heard: list[str]) -> int:
+    """The Levenshtein distance of two lists of words."""
+    row = list(range(len(heard) + 1))
+    for i, word in enumerate(said, start=1):
+        diagonal, row[0] = row[0], i
+        for j, other in enumerate(heard, start=1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
+    return row[-1]
