@@ -26,12 +26,13 @@ from qa_service.cli.configuration import (
 )
 from qa_service.cli.running import configure_logging, run, stop_event
 from qa_service.domain.announcements import PartialData
-from qa_service.kafka import KafkaConfig, check_topic, make_consumer, make_producer, start_with_retry, stop_within
+from qa_service.kafka import (
     KafkaConfig,
     check_topic,
     make_consumer,
     make_producer,
     start_with_retry,
+    stop_within,
 )
 from qa_service.settings import Settings
 from qa_service.storage.database import Database

@@ -3,8 +3,8 @@
     python tools/samples/build.py --recordings emodb=DIR --recordings speech=DIR [--out DIR]
 
 Needs the speech synthesisers of Debian's packages flite, festival, festvox-us-slt-hts and libttspico-utils
-(section non-free), and the recordings named in calls.yaml (see qa_service/samples/README.md for where they come
-from). The result does not depend on when or how often it is built. Nothing of this is needed to use the samples.
+(section non-free), and the recordings named in calls.yaml; qa_service/samples/README.md says where they come
+from. The result does not depend on when or how often it is built. Using the samples needs none of this.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class Recordings:
     folders: dict[str, Path]
 
     def read(self, clip: str) -> tuple[Float32, int]:
+        """The samples of a clip and their rate in Hz."""
         corpus, _, name = clip.partition("/")
         if corpus not in self.folders:
             sys.exit(f"clip {clip} needs --recordings {corpus}=DIR")
@@ -93,6 +94,7 @@ class Recordings:
 
 
 def main() -> None:
+    """Build all calls and the manifest."""
     options = argparse.ArgumentParser(description="Build the sample calls.")
     options.add_argument("--recordings", action="append", default=[], metavar="NAME=DIR")
     options.add_argument("--out", type=Path, default=OUT)
@@ -170,6 +172,7 @@ def speak(turn: dict[str, Any], recordings: Recordings) -> Segment:
 
 
 def synthesise(turn: dict[str, Any]) -> tuple[Float32, int]:
+    """A turn in its synthetic voice, and the rate in Hz."""
     text = turn["say"]
     with tempfile.TemporaryDirectory() as folder:
         wav = str(Path(folder) / "speech.wav")
@@ -201,6 +204,7 @@ def trim(samples: Float32) -> Float32:
 
 
 def fade(samples: Float32) -> Float32:
+    """Let a clip come and go softly."""
     ramp = np.linspace(0, 1, int(FADE_S * LINE_RATE_HZ), dtype=np.float32)
     faded = samples.copy()
     faded[: len(ramp)] *= ramp
@@ -216,6 +220,7 @@ def active_dbfs(samples: Float32) -> float:
 
 
 def frame_dbfs(samples: Float32) -> npt.NDArray[np.float64]:
+    """Level of each 20-ms frame."""
     size = int(FRAME_S * LINE_RATE_HZ)
     frames = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
     return 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
@@ -232,6 +237,7 @@ def mix(call_id: str, leg: str, placed: Placed, length: int) -> npt.NDArray[np.i
 
 
 def describe(turn: dict[str, Any], begin: int, segment: Segment) -> dict[str, Any]:
+    """The manifest's line for a turn."""
     return {
         "leg": turn["leg"],
         "start_ms": to_ms(begin),
@@ -243,6 +249,7 @@ def describe(turn: dict[str, Any], begin: int, segment: Segment) -> dict[str, An
 
 
 def to_ms(samples: int) -> int:
+    """Milliseconds of so many samples on the line, rounded down."""
     return samples * 1000 // LINE_RATE_HZ
 
 
