@@ -1,8 +1,8 @@
 """Sample calls to try the service on: real and synthetic voices through a telephone line.
 
-Each is a stereo FLAC file at 8 kHz (left customer, right agent) and an entry of ``manifest.json``: who speaks,
-what is said when, which alerts the default rules raise, and where every voice comes from. README.md beside them
-tells how they were made.
+Each is a stereo FLAC file at 8 kHz (left customer, right agent) and an entry of ``manifest.json``: who
+speaks, what is said when, which alerts the default rules raise, and where every voice comes from. README.md
+beside them tells how they were made.
 """
 
 from __future__ import annotations

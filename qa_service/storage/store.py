@@ -190,16 +190,7 @@ def newest_incidents(batch: WriteBatch) -> Collection[IncidentChange]:
 
 
 async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
-    claim = {
-        "claimed_topic": batch.topic,
-        "claimed_partition": batch.partition,
-        "claimed_epoch": batch.epoch,
-        "to_write_seq": batch.write_seq,
-        "to_next_offset": batch.next_offset,
-    }
-    if (await connection.execute(_ADVANCE, claim)).first() is None:
-        stored = (await connection.execute(_STORED, claim)).first()
-        is_stored(batch, epoch=stored.epoch if stored else None, write_seq=stored.write_seq if stored else 0)
+    if not await _advance(batch, connection):
         return
     calls = [rows.call_to_row(call, batch.topic, batch.partition) for call in newest_calls(batch)]
     await _execute(connection, _UPSERT_CALLS, rows.CALL_COLUMNS, calls)
@@ -213,6 +204,24 @@ async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
     await _execute(connection, _INSERT_EVENTS, rows.OUTBOX_COLUMNS, events)
     if events:
         await connection.execute(_NOTIFY)
+
+
+async def _advance(batch: WriteBatch, connection: AsyncConnection) -> bool:
+    """Lock the claim and move it on to this batch; False if the batch is stored already."""
+    claim = {
+        "claimed_topic": batch.topic,
+        "claimed_partition": batch.partition,
+        "claimed_epoch": batch.epoch,
+        "to_write_seq": batch.write_seq,
+        "to_next_offset": batch.next_offset,
+    }
+    # Again only if the batch before this one became visible between the two statements.
+    while (await connection.execute(_ADVANCE, claim)).first() is None:
+        stored = (await connection.execute(_STORED, claim)).first()
+        epoch, write_seq = stored or (None, 0)
+        if is_stored(batch, epoch=epoch, write_seq=write_seq):
+            return False
+    return True
 
 
 async def _execute(

@@ -131,6 +131,16 @@ def test_sustained_anger_opens_goes_on_and_closes_after_calm() -> None:
     assert changes[0].evidence[0].engine == "engine"
 
 
+def test_a_lone_angry_utterance_does_not_prolong_an_incident_but_counts_with_the_next() -> None:
+    log = Dialogue().begin("customer")
+    for number, emotion in enumerate(("angry", "angry", "sad", "sad", "angry", "angry")):
+        log.feel("customer", emotion, number * 1_000, number * 1_000 + 900)
+    changes = run(rule_set(ANGRY), log.entries)
+
+    assert outline(changes) == [("opened", 1_900, "customer:1"), ("updated", 5_900, "customer:1")]
+    assert [piece.start_ms for piece in changes[-1].evidence] == [0, 1_000, 4_000, 5_000]
+
+
 def test_one_angry_utterance_raises_nothing() -> None:
     log = Dialogue().begin("customer").feel("customer", "angry", 0, 3_000).hush("customer", 90_000)
 

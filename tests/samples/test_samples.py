@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,6 +28,10 @@ def read(call) -> np.ndarray:
 
 def dbfs(samples: np.ndarray) -> float:
     return 10 * np.log10(np.mean((samples / 32768.0) ** 2) + 1e-12)
+
+
+def pauses_between(lines) -> list[int]:
+    return [later.start_ms - line.end_ms for line, later in pairwise(lines)]
 
 
 def between(call, samples: np.ndarray, part) -> np.ndarray:
@@ -144,7 +149,7 @@ def test_the_angry_customer_is_one_real_voice_with_pauses_between_his_sentences(
     actors = {line.source.removeprefix("emodb/")[:2] for line in lines}
     # EmoDB names files by actor, sentence, emotion (W: anger, from the German word) and version.
     angry = [line for line in lines if line.source[-2] == "W"]
-    pauses = [later.start_ms - line.end_ms for line, later in zip(angry, angry[1:], strict=False)]
+    pauses = pauses_between(angry)
 
     assert actors == {"03"}
     assert len(angry) >= 4

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from qa_service.storage import store as store_module
 from qa_service.storage.database import Database
 from qa_service.storage.errors import Fenced, SchemaMissing, StoreRefused, StoreUnavailable
 from qa_service.storage.outbox import PostgresOutbox
@@ -109,6 +111,28 @@ async def test_a_claim_waits_for_the_write_under_way_and_sees_it(database):
     claim = await takeover
 
     assert (claim.epoch, claim.write_seq, claim.next_offset) == (2, 1, 42)
+
+
+async def test_a_batch_is_not_lost_when_the_one_before_becomes_visible_in_between(database, monkeypatch):
+    store = PostgresStore(database)
+    claim = await store.claim(TOPIC, 3, "w")
+    advance, calls = store_module._ADVANCE, []
+
+    async def execute(connection, statement, *parameters):
+        found = await original(connection, statement, *parameters)
+        if statement is advance and not calls:
+            calls.append(1)
+            async with database.transaction() as before:
+                await original(before, sa.text("UPDATE qa.partition_claim SET write_seq = 1"))
+        return found
+
+    original = AsyncConnection.execute
+    monkeypatch.setattr(AsyncConnection, "execute", execute)
+
+    await store.write(a_batch(claim, 2, calls=(a_call(),)))
+
+    assert calls
+    assert await store.load_call("call-1") is not None
 
 
 async def test_connections_closed_by_the_server_do_not_show(database):

@@ -166,7 +166,7 @@ def speak(turn: dict[str, Any], recordings: Recordings) -> Segment:
     trimmed = fade(trim(at_line_rate))
     gain_db = turn.get("level", SPEECH_DBFS) - active_dbfs(band_pass(trimmed))
     levelled = trimmed * np.float32(10 ** (gain_db / 20))
-    if np.abs(levelled).max() > PEAK_LIMIT:
+    if np.abs(band_pass(levelled)).max() > PEAK_LIMIT:
         sys.exit(f"turn {turn} would clip: lower its level")
     return Segment(levelled, source)
 
