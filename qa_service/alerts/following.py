@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,12 +14,12 @@ _POLL_MS = 500
 
 
 async def follow(
-    kafka: KafkaConfig, topic: str, *, from_start: bool = True, until_end: bool = False
+    kafka: KafkaConfig, *topics: str, from_start: bool = True, until_end: bool = False
 ) -> AsyncIterator[dict[str, Any]]:
-    """Yield each event of a topic with its attributes and its data; raises KafkaUnavailable."""
+    """Yield each event of some topics with its attributes and its data; raises KafkaUnavailable."""
     consumer = await start_with_retry(lambda: make_consumer(kafka), kafka)
     try:
-        partitions = await _assign(consumer, topic, from_start=from_start)
+        partitions = await _assign(consumer, topics, from_start=from_start)
         ends = await consumer.end_offsets(partitions) if until_end else {}
         while True:
             polled = await consumer.getmany(timeout_ms=_POLL_MS)
@@ -32,12 +32,16 @@ async def follow(
         await consumer.stop()
 
 
-async def _assign(consumer: AIOKafkaConsumer, topic: str, *, from_start: bool) -> list[TopicPartition]:
-    numbers = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - a group-less consumer has no other way
-    found = numbers.partitions_for_topic(topic)
-    if not found:
-        raise KafkaUnavailable(f"topic {topic} does not exist; check the topic's name in the settings")
-    partitions = [TopicPartition(topic, number) for number in sorted(found)]
+async def _assign(
+    consumer: AIOKafkaConsumer, topics: Sequence[str], *, from_start: bool
+) -> list[TopicPartition]:
+    metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - without a group there is no other way
+    partitions = []
+    for topic in topics:
+        found = metadata.partitions_for_topic(topic)
+        if not found:
+            raise KafkaUnavailable(f"topic {topic} does not exist; check the topic's name in the settings")
+        partitions += [TopicPartition(topic, number) for number in sorted(found)]
     consumer.assign(partitions)
     seek = consumer.seek_to_beginning if from_start else consumer.seek_to_end
     await seek(*partitions)

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, assert_never
 
@@ -256,11 +256,7 @@ class Session:
             item_id=item_id,
             start_ms=start_ms,
             recogniser=UtteranceRecogniser(self._workplace.models.engine),
-            hints=Hints(
-                language=self._config.language,
-                language_prior=self._belief.prior,
-                corpus=self._config.corpus_text,
-            ),
+            hints=Hints(language=self._config.language, corpus=self._config.corpus_text),
             emotion_on=self._config.extensions.emotion,
             look_due_ms=start_ms + self._ear.padding_ms + FIRST_LOOK_MS,
         )
@@ -333,7 +329,7 @@ class Session:
     def _ask_look(self, turn: Turn, sound: Sound, heard_ms: int) -> None:
         if self._congested():
             return
-        work = partial(turn.recogniser.look, sound, _with_prefix(turn))
+        work = partial(turn.recogniser.look, sound, self._hints(turn))
         turn.look = self._workplace.scheduler.submit(Priority.PARTIAL, turn, work)
         turn.plan_look(heard_ms)
         self._start(self._show(turn, turn.look, heard_ms))
@@ -342,8 +338,12 @@ class Session:
         # Off at any time of an utterance means off for all of it.
         emotion_on = turn.emotion_on and self._config.extensions.emotion
         emotions = self._workplace.models.emotions if emotion_on else None
-        work = partial(turn.recogniser.conclude, sound, _with_prefix(turn), emotions)
+        work = partial(turn.recogniser.conclude, sound, self._hints(turn), emotions)
         return self._workplace.scheduler.submit(priority, turn, work)
+
+    def _hints(self, turn: Turn) -> Hints:
+        """What the engine is told of an utterance now."""
+        return replace(turn.hints, language_prior=self._belief.prior, prefix=turn.agreement.text)
 
     async def _show(self, turn: Turn, job: Job[Finding], heard_ms: int) -> None:
         """Tell what a look has found, unless the final was faster."""
@@ -480,17 +480,6 @@ def _endpointing(turn_detection: TurnDetection) -> Endpointing:
         speech_probability=turn_detection.speech_probability,
         silence_ms=turn_detection.silence_duration_ms,
         padding_ms=turn_detection.prefix_padding_ms,
-    )
-
-
-def _with_prefix(turn: Turn) -> Hints:
-    """What the engine is told of an utterance now, its stable text included."""
-    known = turn.hints
-    return Hints(
-        language=known.language,
-        language_prior=known.language_prior,
-        corpus=known.corpus,
-        prefix=turn.agreement.text,
     )
 
 

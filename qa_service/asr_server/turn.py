@@ -38,7 +38,7 @@ class Turn:
     item_id: str
     start_ms: int
     recogniser: UtteranceRecogniser
-    # What the engine is told of it, but for the stable text.
+    # What the client has told of it; the session adds what it has learnt.
     hints: Hints
     # Whether anybody may listen for an emotion in it.
     emotion_on: bool

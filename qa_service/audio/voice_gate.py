@@ -14,11 +14,11 @@ import numpy as np
 
 WINDOW_MS: Final = 100
 SPEECH_ABOVE_FLOOR_DB: Final = 9.0
-"""Speech on a telephone line stands 15 dB and more above its noise; about half of that, to be on the safe side."""
+"""Speech on a telephone line stands 15 dB and more above its noise; a good half of that, to be safe."""
 QUIETEST_SPEECH_DBFS: Final = -52.0
 """Below this no telephone speech is intelligible (nominal active level is about -26 dBFS, ITU-T P.56)."""
 FLOOR_WINDOWS: Final = 30
-"""The floor is the quietest of 3 s: nobody speaks so long without a dip, and a steady noise is its own floor."""
+"""The floor is the quietest of 3 s: nobody speaks so long without a dip; a steady noise is its own floor."""
 WARM_UP_WINDOWS: Final = 10
 """For the first second the floor is not known, and everything audible counts as speech."""
 

@@ -6,7 +6,10 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a record was refused: one code per kind, for counters and the dead-letter topic."""
+    """Why a record was refused: one code per kind, for counters and the dead-letter topic.
+
+    The last three are seen where the leg is known, not by the decoder.
+    """
 
     MISSING_KEY = "missing_key"
     BAD_KEY = "bad_key"
@@ -20,6 +23,9 @@ class Reason(StrEnum):
     ODD_BYTES = "odd_bytes"
     OVERSIZE = "oversize"
     BAD_JSON = "bad_json"
+    POSITION_RUNS_BACKWARDS = "position_runs_backwards"
+    POSITION_JUMPS_AHEAD = "position_jumps_ahead"
+    RATE_CHANGED = "rate_changed"
 
 
 class ContractError(Exception):

@@ -10,7 +10,7 @@ Metadata travels in ASCII headers with decimal numbers, audio as raw bytes in th
 - whether the bytes of a frame fit a codec that only the leg's ``start`` named is seen where the leg is
   known, by :func:`~qa_service.contract.codecs.count_samples`.
 
-This is the hot path: about a microsecond a frame.
+This is the hot path: 1.0 to 1.5 µs of CPU a frame.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from qa_service.cli.configuration import cache_dir
 from qa_service.cli.running import run, stop_event
 from qa_service.demo.screen import Screen
 from qa_service.demo.stack import Stack, running_stack
+from qa_service.domain.announcements import UTTERANCE_TYPE
 from qa_service.samples import SampleCall, load_samples
 from qa_service.settings import Settings
 from qa_service.storage.database import Database
@@ -125,10 +126,7 @@ async def _play(
     settings: Settings, stack: Stack, samples: Sequence[SampleCall], speed: float, screen: Screen
 ) -> Outcome:
     screen.headline(f"Playing {len(samples)} calls, two legs each, 8 kHz µ-law" + _pace(speed))
-    watchers = [
-        asyncio.create_task(_watch(stack, settings.transcripts_topic, screen.utterance)),
-        asyncio.create_task(_watch(stack, settings.alerts_topic, screen.alert)),
-    ]
+    watcher = asyncio.create_task(_watch(settings, stack, screen))
     began = time.monotonic()
     database = Database(stack.database_url)
     try:
@@ -137,7 +135,7 @@ async def _play(
             await publish_calls(calls, publisher=publisher, speed=speed)
         played_s = time.monotonic() - began
         call_ids = [call.call_id for call in calls]
-        await _settle(database, call_ids, watchers)
+        await _settle(database, call_ids, watcher)
         settled_s = time.monotonic() - began - played_s
         alerts = [
             event
@@ -146,9 +144,8 @@ async def _play(
         utterances = await read_utterances(database, call_ids)
         origins = await read_origins(database, call_ids)
     finally:
-        for watcher in watchers:
-            watcher.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
+        watcher.cancel()
+        await asyncio.wait([watcher])
         await database.close()
     expected = {
         (call.call_id, rule)
@@ -169,26 +166,24 @@ async def _play(
     )
 
 
-async def _watch(stack: Stack, topic: str, show: Callable[[dict[str, Any]], None]) -> None:
-    async for event in follow(stack.kafka, topic, from_start=True):
+async def _watch(settings: Settings, stack: Stack, screen: Screen) -> None:
+    async for event in follow(stack.kafka, settings.transcripts_topic, settings.alerts_topic):
+        show = screen.utterance if event["type"] == UTTERANCE_TYPE else screen.alert
         show(event["data"])
 
 
-async def _settle(
-    database: Database, call_ids: Sequence[str], watchers: Sequence[asyncio.Task[None]]
-) -> None:
+async def _settle(database: Database, call_ids: Sequence[str], watcher: asyncio.Task[None]) -> None:
     """Wait until everything of the calls is stored and published."""
     deadline = time.monotonic() + SETTLE_WITHIN_S
     while not await are_settled(database, call_ids):
-        for watcher in watchers:
-            if watcher.done():
-                watcher.result()
+        if watcher.done():
+            watcher.result()
         if time.monotonic() > deadline:
             raise click.ClickException(
                 f"waited {SETTLE_WITHIN_S:.0f} s for the calls to be stored and published, in vain"
             )
         await asyncio.sleep(0.2)
-    await asyncio.sleep(0.5)  # the watchers' last lines; nothing depends on it
+    await asyncio.sleep(0.5)  # the watcher's last lines; nothing depends on it
 
 
 def _delays(alerts: Sequence[dict[str, Any]], origins: dict[str, int]) -> dict[str, int]:
@@ -219,7 +214,7 @@ def _judge(screen: Screen, outcome: Outcome) -> None:
     screen.headline("Done")
     screen.line(f"  {len(outcome.utterances)} utterances, {opened} alerts")
     for name, delay in (outcome.timings["speech_end_to_alert_ms"] or {}).items():
-        screen.line(f"  last word to alert on the topic: {delay / 1000:.2f} s  ({name})")
+        screen.line(f"  {delay / 1000:5.2f} s from the last word to the alert on its topic: {name}")
     for alert in outcome.missing:
         screen.line(f"  [red]expected and not raised: {alert}[/]")
     for alert in outcome.unexpected:
@@ -229,18 +224,13 @@ def _judge(screen: Screen, outcome: Outcome) -> None:
 
 
 def _explain(screen: Screen, settings: Settings, stack: Stack) -> None:
+    program = Path(sys.argv[0])
     dsn = stack.database_url.replace("postgresql+asyncpg://", "postgresql://")
     screen.headline("Everything is still running. In another terminal:")
     screen.line(f"  export QA_DATABASE_URL={dsn}")
     screen.line(f"  export QA_KAFKA_BOOTSTRAP={stack.kafka.bootstrap} QA_KAFKA_IDEMPOTENCE=false")
-    screen.line(
-        f"  {Path(sys.argv[0])} report call_quality      or any SQL client: select * from report.call_quality"
-    )
-    screen.line(
-        f"  {Path(sys.argv[0])} alerts --from-start      topic {settings.alerts_topic}, as CloudEvents"
-    )
-    screen.line(
-        f"  {Path(sys.argv[0])} publish my-call.wav      your own call (stereo: customer left, agent right)"
-    )
+    screen.line(f"  {program} report call_quality    one of the views of schema report, for any SQL client")
+    screen.line(f"  {program} alerts --from-start    topic {settings.alerts_topic}, as CloudEvents")
+    screen.line(f"  {program} publish my-call.wav    a call of your own (stereo: customer left, agent right)")
     screen.line(f"  logs of the parts: {stack.log_dir}")
     screen.line("Ctrl-C ends the demo.")

@@ -23,7 +23,7 @@ _SEVERITY_STYLES = {
     "high": "white on red",
     "critical": "bold white on red",
 }
-_NAME_WIDTH = 16
+_NAME_WIDTH = 18
 
 
 class Screen:
@@ -43,7 +43,7 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """Print a plain line."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def utterance(self, data: dict[str, Any]) -> None:
         """Print what was said, by whom, how."""

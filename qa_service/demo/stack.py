@@ -21,10 +21,10 @@ import aiohttp
 
 from qa_service.embedded import EmbeddedBroker, EmbeddedPostgres
 from qa_service.embedded.child import Child, await_ready, free_port, start_child
+from qa_service.kafka import KafkaConfig, ensure_topics
 from qa_service.models import fetch_all
 from qa_service.settings import Settings
 from qa_service.storage.migrate import upgrade
-from qa_service.kafka import KafkaConfig, ensure_topics
 
 PARTITIONS = 2
 READY_WITHIN_S = 120.0

@@ -17,9 +17,13 @@ REORDER_WINDOW = 5
 """Frames that may overtake a missing one before it counts as lost: 100 ms at 20 ms each, the depth of a
 common RTP jitter buffer."""
 
-Refusal: TypeAlias = Literal["repeated", "runs_backwards"]
+LARGEST_HOLE = 24 * 3600 * 16_000
+"""Samples: a day at the highest rate. No call waits so long; a position further ahead is a mistake, and
+taking it would make everything after it look old."""
+
+Refusal: TypeAlias = Literal["repeated", "runs_backwards", "jumps_ahead"]
 """``repeated``: heard before, or its place was given up. ``runs_backwards``: a new number at an old
-position, so the producer contradicts itself."""
+position, so the producer contradicts itself. ``jumps_ahead``: further than any call can last."""
 
 
 class Arrival(Struct, frozen=True, gc=False):
@@ -77,6 +81,8 @@ class FrameOrder:
     def refusal(self, frame: Arrival) -> Refusal | None:
         """Say why a frame brings nothing new; None if it does."""
         if frame.end > self.next_pos:
+            if frame.pos - self.next_pos > LARGEST_HOLE:
+                return "jumps_ahead"
             held = self._held
             return "repeated" if held and any(other.pos == frame.pos for other in held) else None
         # What ends before this object's own beginning was read by a predecessor, numbers unknown.

@@ -8,7 +8,7 @@ the other records at :attr:`Call.control_offset`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -28,7 +28,14 @@ from qa_service.contract.records import (
     Record,
 )
 from qa_service.domain.announcements import PartialData, announce_incident, announce_utterance
-from qa_service.domain.arrival import Arrival
+from qa_service.domain.arrival import Arrival, Refusal
+from qa_service.domain.coverage import (
+    EndReason,
+    ReleasedEnd,
+    ReleasedGap,
+    ReleasedQuiet,
+    ReleasedUtterance,
+)
 from qa_service.domain.emotions import EMOTIONS, Emotion, EmotionPolicy, decide_emotion_policy
 from qa_service.domain.entries import (
     Body,
@@ -48,22 +55,17 @@ from qa_service.domain.leg import (
     AbandonSession,
     Action,
     Append,
-    EndReason,
     FinishSession,
     HeardPartial,
     Leg,
     LegLimits,
     OpenSession,
     Output,
-    ReleasedEnd,
-    ReleasedGap,
-    ReleasedQuiet,
-    ReleasedUtterance,
 )
-from qa_service.domain.redaction import Redactor, redact_partial
+from qa_service.domain.redaction import Redactor, redact_partial_pair
 from qa_service.domain.writes import CallRow, LegRow, OutboxEvent, StoredCall
 from qa_service.protocol.config import LANGUAGES, Extensions, SessionConfig, TurnDetection
-from qa_service.protocol.events import Completed, Partial, ServerEvent, SessionUpdated
+from qa_service.protocol.events import Partial, ServerEvent, SessionUpdated
 
 Outcome: TypeAlias = Literal["accepted", "repeated", "without_effect"]
 """What became of a record; ``without_effect``: an end of something that is not there, or ended already."""
@@ -102,13 +104,19 @@ class Party:
     enforced_by: Literal["recogniser", "boundary", "none"] = "none"
     last_record_ms: int = 0
     """Record time (Unix ms) of its newest record."""
-    last_record_at: float = 0.0
-    """Monotonic seconds at which that one was read."""
+    last_record_at: float | None = None
+    """Monotonic seconds at which that one was read; None: none was, since the leg was taken over."""
     has_audio: bool = False
+    is_anchored: bool = True
+    """Whether it is known where position zero lies; without a ``start`` the first audio tells."""
     opened_offset: int = -1
     """Record that opened or reopened the leg: an end from before it is an old one."""
     end_offset: int | None = None
     """Record that announced the end, while results are still awaited."""
+    pause_offset: int | None = None
+    """Record that began a pause, while its gap is not released."""
+    emotion_from: int = 0
+    """Position from which on the policy has been on: what was said before stays nobody's business."""
 
     @property
     def policy(self) -> EmotionPolicy:
@@ -119,9 +127,25 @@ class Party:
             emotion_consent=self.info.consent.emotion,
         )
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the leg has ended, or its end was announced."""
+        return self.leg.ended or self.leg.is_ending
+
+    @property
+    def first_uncovered_offset(self) -> int | None:
+        """First record that a successor would have to read again."""
+        pause_offset = None if self.leg.pause_is_released else self.pause_offset
+        offsets = (self.leg.first_uncovered_offset, self.end_offset, pause_offset)
+        return min((offset for offset in offsets if offset is not None), default=None)
+
     def call_ms(self, position: int) -> int:
         """Call time of a position."""
         return self.origin_ms + position * 1000 // self.leg.rate
+
+    def allows_emotion(self, position: int) -> bool:
+        """Whether the emotion of what was said at a position may be known."""
+        return self.policy == "on" and position >= self.emotion_from
 
 
 @dataclass(slots=True)
@@ -134,7 +158,12 @@ class CallOutputs:
     outbox: list[OutboxEvent] = field(default_factory=list)
     partials: list[PartialData] = field(default_factory=list)
     dirty_legs: set[str] = field(default_factory=set)
-    dirty: bool = False
+    """Legs whose row has changed."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self.entries or self.actions or self.dirty_legs or self.partials)
 
 
 class Call:
@@ -155,7 +184,6 @@ class Call:
         self.call_seq = 0
         self.control_offset = -1
         """Offset of the newest applied record that was not audio."""
-        self.last_offset = -1
         self.ended = False
         self.parties: dict[str, Party] = {}
         self.outputs = CallOutputs()
@@ -194,19 +222,14 @@ class Call:
             rules=rules,
             policy=policy,
         )
-        call.call_seq, call.control_offset, call.last_offset = (
-            row.call_seq,
-            row.control_offset,
-            row.last_offset,
-        )
+        call.call_seq, call.control_offset = row.call_seq, row.control_offset
         call.ended = row.ended
         for leg_row in stored.legs:
             call.parties[leg_row.leg_id] = _restore_party(leg_row, policy.limits)
         for entry in stored.entries:
             rules.feed(entry)
             call._redactor.observe(entry)
-            if isinstance(entry.body, LegStarted) and entry.leg_id in call.parties:
-                call.parties[entry.leg_id].opened_offset = entry.body.source_offset
+        _restore_history(call.parties, stored.entries)
         return call
 
     # --- what comes in ----------------------------------------------------------------------------
@@ -218,7 +241,6 @@ class Call:
         ContractViolation for what cannot be used although each header is well-formed.
         """
         outcome = self._dispatch[type(record)](record, offset, now)
-        self.last_offset = max(self.last_offset, offset)
         if not isinstance(record, CallEnd) and (party := self.parties.get(record.leg)) is not None:
             party.last_record_ms = max(party.last_record_ms, record_ms)
             party.last_record_at = now
@@ -245,29 +267,15 @@ class Call:
 
     def tick(self, *, now: float, record_ms: int, caught_up: bool) -> None:
         """Let time-outs act; ``record_ms`` is the newest record time of the partition."""
-        for party in self.parties.values():
-            if not party.last_record_at:  # just taken over: its time begins now
-                party.last_record_at, party.last_record_ms = now, record_ms
-            if party.leg.ended:
-                continue
-            if not party.leg.is_ending and self._is_idle(
-                party, now=now, record_ms=record_ms, caught_up=caught_up
-            ):
+        idle = [self._is_idle(party, now, record_ms) and caught_up for party in self.parties.values()]
+        for party, is_idle in zip(self.parties.values(), idle, strict=True):
+            if is_idle and not party.is_over:
                 party.leg.end("idle", now=now)
-            party.leg.tick(now=now, caught_up=caught_up)
+            if not party.leg.ended:
+                party.leg.tick(now=now, caught_up=caught_up)
             self._collect(party)
-        if (
-            not self.ended
-            and not self._has_live_legs
-            and (
-                self.is_ending
-                or all(
-                    self._is_idle(party, now=now, record_ms=record_ms, caught_up=caught_up)
-                    for party in self.parties.values()
-                )
-            )
-        ):
-            self._end()
+        if all(idle):
+            self._end_if_over(expected=True)
 
     def session_config(self, leg_id: str) -> SessionConfig:
         """Tell how a leg's recogniser session is to be configured."""
@@ -279,7 +287,9 @@ class Call:
             turn_detection=TurnDetection(
                 threshold=self._policy.vad_threshold, silence_duration_ms=self._policy.limits.silence_ms
             ),
-            extensions=Extensions(progress=True, emotion=party.policy == "on", emotion_detail=True),
+            extensions=Extensions(
+                progress=True, emotion=party.allows_emotion(party.leg.covered_until), emotion_detail=True
+            ),
         )
 
     # --- what goes out ----------------------------------------------------------------------------
@@ -292,15 +302,13 @@ class Call:
     @property
     def first_uncovered_offset(self) -> int | None:
         """First record that a successor would have to read again for this call."""
-        return min(
-            (
-                offset
-                for party in self.parties.values()
-                for offset in (party.leg.first_uncovered_offset, party.end_offset)
-                if offset is not None
-            ),
-            default=None,
-        )
+        offsets = (party.first_uncovered_offset for party in self.parties.values())
+        return min((offset for offset in offsets if offset is not None), default=None)
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether a leg has so much audio waiting that reading on would soon overflow its buffer."""
+        return any(party.leg.is_far_behind for party in self.parties.values())
 
     @property
     def live_legs(self) -> int:
@@ -323,7 +331,6 @@ class Call:
             control_offset=self.control_offset,
             tenant=next(tenants, None),
             ended=self.ended,
-            last_offset=self.last_offset,
         )
 
     def leg_row(self, leg_id: str) -> LegRow:
@@ -350,7 +357,7 @@ class Call:
             covered_until=party.leg.covered_until,
             ordinal=party.ordinal,
             # As of the first record that would be read again: a pause that comes after it is met again.
-            paused=party.leg.paused and party.leg.first_uncovered_offset is None,
+            paused=party.leg.paused and not party.leg.has_uncovered_audio,
             ended=party.leg.ended,
             covered_seq=party.leg.covered_seq,
         )
@@ -366,26 +373,20 @@ class Call:
                 record.leg, _UNKNOWN, offset, ts=record.ts, codec=codec, rate=record.rate, pos=record.pos
             )
         elif record.rate is not None and record.rate != party.leg.rate:
-            raise ContractViolation(
-                Reason.BAD_HEADER,
-                f"header 'rate' of leg {record.leg!r} changed from {party.leg.rate} to {record.rate} during "
-                "the call: keep one rate a leg, or open another leg",
-            )
+            raise _rate_changed(party, record.rate)
+        if not party.is_anchored:
+            self._anchor(party, ts=record.ts, pos=record.pos)
+        leg = party.leg
         arrival = Arrival(record.pos, samples, record.seq, offset, codec, record.audio)
-        refusal = party.leg.refusal(arrival)
-        if refusal == "runs_backwards":
-            raise ContractViolation(
-                Reason.BAD_HEADER,
-                f"header 'pos' of leg {record.leg!r} ran backwards to {record.pos} while 'seq' went on to "
-                f"{record.seq}, and audio up to {party.leg.received_until} is known: count positions from "
-                "the leg's first sample on",
-            )
+        refusal = leg.refusal(arrival)
         if refusal is not None:
+            _raise_if_contradictory(party, refusal, record)
             return "repeated"
-        if party.leg.ended or party.end_offset is not None:
-            self._reopen(party, offset, now=now)
+        if leg.ended or leg.is_ending:
+            self._reopen(party)
+            self._log_opened(party, offset)
         party.has_audio = True
-        party.leg.accept(arrival, now=now)
+        leg.accept(arrival, now=now)
         return "accepted"
 
     def _take_start(self, record: LegStart, offset: int, now: float) -> Outcome:
@@ -395,51 +396,55 @@ class Call:
             return "accepted"
         if offset <= self.control_offset:
             return "repeated"
-        if party.leg.ended:
-            party.info, party.role_is_explicit = record.info, True
-            self._reopen(party, offset, now=now)
-            return "accepted"
+        if party.has_audio and record.rate != party.leg.rate:
+            raise _rate_changed(party, record.rate)
+        was_over = party.is_over
         if not party.has_audio:
-            party.leg = Leg(codec=record.codec, rate=record.rate, limits=self._policy.limits)
-        elif record.rate != party.leg.rate:
-            raise ContractViolation(
-                Reason.BAD_HEADER,
-                f"a second 'start' of leg {record.leg!r} names rate {record.rate}, the leg has "
-                f"{party.leg.rate}: open another leg for another rate",
-            )
+            paused = party.leg.paused
+            party.leg = Leg(codec=record.codec, rate=record.rate, paused=paused, limits=self._policy.limits)
+            self._anchor(party, ts=record.ts, pos=0)
         party.leg.codec = record.codec
-        self._change(party, record.info, offset, now=now)
+        if was_over:
+            self._reopen(party)
+        self._describe(party, record.info, explicit=True, now=now)
+        if was_over:
+            self._log_opened(party, offset)
+        else:
+            self._log_updated(party, offset)
         return "accepted"
 
     def _take_update(self, record: LegUpdate, offset: int, now: float) -> Outcome:
         party = self.parties.get(record.leg)
-        if party is not None and offset <= self.control_offset:
-            return "repeated"
         if party is None:
-            party = self._open(record.leg, _UNKNOWN, offset, ts=record.ts)
-        info = apply_change(party.info, record.change)
-        if record.change.role is not msgspec.UNSET:
-            party.role_is_explicit = True
-        self._change(party, info, offset, now=now, explicit=party.role_is_explicit)
+            party = self._open(record.leg, _UNKNOWN, offset, ts=record.ts, is_anchored=False)
+        elif offset <= self.control_offset:
+            return "repeated"
+        explicit = party.role_is_explicit or record.change.role is not msgspec.UNSET
+        self._describe(party, apply_change(party.info, record.change), explicit=explicit, now=now)
+        self._log_updated(party, offset)
         return "accepted"
 
     def _take_pause(self, record: LegPause, offset: int, now: float) -> Outcome:
-        party = self.parties.get(record.leg) or self._open(record.leg, _UNKNOWN, offset, ts=record.ts)
+        party = self.parties.get(record.leg)
+        if party is None:
+            party = self._open(record.leg, _UNKNOWN, offset, ts=record.ts, is_anchored=False)
+        if party.pause_offset is None or party.leg.pause_is_released:
+            party.pause_offset = offset
         party.leg.pause(now=now)
         self._note_control(party, offset)
         return "accepted"
 
-    def _take_resume(self, record: LegResume, offset: int, now: float) -> Outcome:  # noqa: ARG002 - one shape for all records
+    def _take_resume(self, record: LegResume, offset: int, now: float) -> Outcome:
         party = self.parties.get(record.leg)
         if party is None or not party.leg.paused:
             return "without_effect"
-        party.leg.resume()
+        party.leg.resume(now=now)
         self._note_control(party, offset)
         return "accepted"
 
     def _take_stop(self, record: LegStop, offset: int, now: float) -> Outcome:
         party = self.parties.get(record.leg)
-        if party is None or party.leg.ended:
+        if party is None or party.leg.ended or party.end_offset is not None:
             return "without_effect"
         if offset < party.opened_offset:
             return "repeated"
@@ -452,13 +457,12 @@ class Call:
         if any(offset < party.opened_offset for party in self.parties.values()):
             return "repeated"
         self.is_ending = True
+        self.control_offset = max(self.control_offset, offset)
         for party in self.parties.values():
             if not party.leg.ended:
                 self._end_leg(party, "call_end", offset, now=now)
                 self._collect(party)
-        self.control_offset = max(self.control_offset, offset)
-        if not self._has_live_legs:
-            self._end()
+        self._end_if_over(expected=True)
         return "accepted"
 
     def _open(
@@ -471,76 +475,88 @@ class Call:
         codec: Codec = DEFAULT_CODEC,
         rate: int | None = None,
         pos: int = 0,
+        is_anchored: bool = True,
     ) -> Party:
-        rate = rate or DEFAULT_RATE
-        leg = Leg(codec=codec, rate=rate, limits=self._policy.limits)
-        if pos:
-            # Nobody told us of a beginning, so nothing is claimed about what was before.
-            leg.begin_at(pos)
-        party = Party(
+        party = self.parties[leg_id] = Party(
             leg_id,
-            leg,
+            Leg(codec=codec, rate=rate or DEFAULT_RATE, limits=self._policy.limits),
             info,
             role_is_explicit=info is not _UNKNOWN,
-            origin_ms=ts - pos * 1000 // rate - self.origin_ts,
+            origin_ms=0,
         )
-        self.parties[leg_id] = party
+        self._anchor(party, ts=ts, pos=pos)
+        party.is_anchored = is_anchored
         self._log_opened(party, offset)
         return party
 
+    def _anchor(self, party: Party, *, ts: int, pos: int) -> None:
+        """Place a leg without audio on the call's clock: ``pos`` was captured at ``ts``."""
+        party.is_anchored = True
+        party.origin_ms = ts - pos * 1000 // party.leg.rate - self.origin_ts
+        if pos:
+            # Nobody told us of a beginning, so nothing is claimed about what was before.
+            party.leg.begin_at(pos)
+
     def _end_leg(self, party: Party, reason: EndReason, offset: int, *, now: float) -> None:
         party.leg.end(reason, now=now)
-        party.end_offset = offset
+        if party.end_offset is None:
+            party.end_offset = offset
         self._note_control(party, offset)
 
-    def _reopen(self, party: Party, offset: int, *, now: float) -> None:
-        """Go on with a leg that had ended, where its coverage ended."""
-        was_ended = party.leg.ended
-        party.leg.reopen(now=now)
+    def _reopen(self, party: Party) -> None:
+        """Go on with a leg that had ended, or was about to, where its coverage ends."""
+        party.leg.reopen()
         party.end_offset = None
         self.is_ending = False
-        if was_ended:
-            self._log_opened(party, offset)
+
+    def _describe(self, party: Party, info: LegInfo, *, explicit: bool, now: float) -> None:
+        """Take what is known of a leg from now on; its recogniser is to follow at once."""
+        was_on, before = party.policy == "on", self.session_config(party.leg_id)
+        party.info, party.role_is_explicit = info, explicit
+        if party.policy == "on" and not was_on:
+            # What was said before stays with a session that may not look at emotions.
+            party.emotion_from = party.leg.received_until
+            party.leg.finish_session(now=now)
+        elif self.session_config(party.leg_id) != before:
+            party.leg.replace_session("the leg's description changed", now=now)
 
     def _log_opened(self, party: Party, offset: int) -> None:
         self.ended = False
         party.opened_offset = offset
         self._note_control(party, offset)
         at = party.call_ms(party.leg.covered_until)
-        self._log(
-            party.leg_id,
-            at,
-            at,
-            LegStarted(codec=party.leg.codec, rate=party.leg.rate, **_described(party), source_offset=offset),
+        started = LegStarted(
+            codec=party.leg.codec, rate=party.leg.rate, **_described(party), source_offset=offset
         )
+        self._log(party.leg_id, at, at, started)
 
-    def _change(self, party: Party, info: LegInfo, offset: int, *, now: float, explicit: bool = True) -> None:
-        before = self.session_config(party.leg_id)
-        party.info, party.role_is_explicit = info, explicit
+    def _log_updated(self, party: Party, offset: int) -> None:
+        self._note_control(party, offset)
         at = party.call_ms(party.leg.received_until)
         self._log(party.leg_id, at, at, LegUpdated(**_described(party), source_offset=offset))
-        self._note_control(party, offset)
-        if self.session_config(party.leg_id) != before:
-            party.leg.replace_session("the leg's description changed", now=now)
 
     def _note_control(self, party: Party, offset: int) -> None:
         self.control_offset = max(self.control_offset, offset)
         self.outputs.dirty_legs.add(party.leg_id)
-        self.outputs.dirty = True
 
-    def _is_idle(self, party: Party, *, now: float, record_ms: int, caught_up: bool) -> bool:
-        by_records = record_ms - party.last_record_ms
-        by_waiting = (now - party.last_record_at) * 1000 if caught_up else 0
-        return max(by_records, by_waiting) >= self._policy.idle_ms and caught_up
+    def _is_idle(self, party: Party, now: float, record_ms: int) -> bool:
+        """Whether nothing came for a leg for long: by the records of others, or since none come at all."""
+        if party.last_record_at is None:  # just taken over: its time begins now
+            party.last_record_at = now
+        if not party.last_record_ms:
+            party.last_record_ms = record_ms
+        waited_ms = max(record_ms - party.last_record_ms, (now - party.last_record_at) * 1000)
+        return waited_ms >= self._policy.idle_ms
 
     @property
     def _has_live_legs(self) -> bool:
         return any(not party.leg.ended for party in self.parties.values())
 
-    def _end(self) -> None:
-        self.ended = True
-        at = max((party.call_ms(party.leg.covered_until) for party in self.parties.values()), default=0)
-        self._log(None, at, at, CallEnded())
+    def _end_if_over(self, *, expected: bool) -> None:
+        if expected and not self.ended and not self._has_live_legs:
+            self.ended = True
+            at = max((party.call_ms(party.leg.covered_until) for party in self.parties.values()), default=0)
+            self._log(None, at, at, CallEnded())
 
     # --- the log ----------------------------------------------------------------------------------
 
@@ -548,8 +564,7 @@ class Call:
         """Turn what a leg decided into log entries, actions and partials."""
         for output in party.leg.take_outputs():
             self._apply(party, output)
-        if self.is_ending and not self.ended and not self._has_live_legs:
-            self._end()
+        self._end_if_over(expected=self.is_ending)
 
     def _apply(self, party: Party, output: Output) -> None:
         match output:
@@ -570,7 +585,7 @@ class Call:
 
     def _log_end(self, party: Party, reason: EndReason) -> None:
         at = party.call_ms(party.leg.covered_until)
-        party.end_offset = None
+        party.end_offset = party.pause_offset = None
         self._log(party.leg_id, at, at, LegEnded(reason))
 
     def _log_utterance(self, party: Party, released: ReleasedUtterance) -> None:
@@ -578,7 +593,7 @@ class Call:
         start_ms, end_ms = party.call_ms(released.start), party.call_ms(released.end)
         text, redactions = self._redactor.redact(party.leg_id, result.transcript.strip(), start_ms, end_ms)
         party.ordinal += 1
-        emotion, confidence, abstained = self._judge_emotion(party, result)
+        emotion, confidence, abstained = _judge_emotion(party, released)
         body = Utterance(
             utterance_id=utterance_id(self.call_id, party.leg_id, party.ordinal),
             ordinal=party.ordinal,
@@ -598,27 +613,17 @@ class Call:
         entry = self._log(party.leg_id, start_ms, end_ms, body)
         self.outputs.outbox.append(announce_utterance(entry, body, role=party.info.role))
 
-    @staticmethod
-    def _judge_emotion(party: Party, result: Completed) -> tuple[Emotion | None, float | None, bool]:
-        """Keep what the policy of the leg allows; the label of anyone else is dropped here."""
-        if party.policy != "on":
-            return None, None, False
-        detail = result.detail
-        abstained = detail is not None and detail.emotion_abstained
-        label = next((emotion for emotion in EMOTIONS if emotion == result.judged_emotion), None)
-        return label, detail.emotion_confidence if detail is not None and label else None, abstained
-
     def _pass_partial(self, party: Party, event: Partial, start: int) -> None:
-        label = event.judged_emotion if party.policy == "on" else None
+        text, stash = redact_partial_pair(event.text, event.stash)
         self.outputs.partials.append(
             PartialData(
                 call_id=self.call_id,
                 leg=party.leg_id,
                 role=party.info.role,
-                text=redact_partial(event.text),
-                stash=redact_partial(event.stash),
+                text=text,
+                stash=stash,
                 language=event.language,
-                emotion=next((emotion for emotion in EMOTIONS if emotion == label), None),
+                emotion=_known_emotion(event.judged_emotion) if party.allows_emotion(start) else None,
                 at_ms=party.call_ms(start),
             )
         )
@@ -634,7 +639,6 @@ class Call:
             end_ms=end_ms,
             body=body,
         )
-        self.outputs.dirty = True
         self.outputs.entries.append(entry)
         if leg_id is not None:
             self.outputs.dirty_legs.add(leg_id)
@@ -651,6 +655,48 @@ class Call:
 
 _UNKNOWN = LegInfo(role="other")
 """What is known of a leg that nobody announced."""
+
+
+def _known_emotion(label: str | None) -> Emotion | None:
+    """Take a label of the protocol; a vendor may send others some day."""
+    return next((emotion for emotion in EMOTIONS if emotion == label), None)
+
+
+def _judge_emotion(party: Party, released: ReleasedUtterance) -> tuple[Emotion | None, float | None, bool]:
+    """Keep what the policy of the leg allows: emotion, confidence, abstention; the rest is dropped here."""
+    if not party.allows_emotion(released.start):
+        return None, None, False
+    result = released.result
+    emotion = _known_emotion(result.judged_emotion)
+    if result.detail is None:
+        return emotion, None, False
+    confidence = None if emotion is None else result.detail.emotion_confidence
+    return emotion, confidence, result.detail.emotion_abstained
+
+
+def _rate_changed(party: Party, rate: int) -> ContractViolation:
+    return ContractViolation(
+        Reason.RATE_CHANGED,
+        f"header 'rate' of leg {party.leg_id!r} changed from {party.leg.rate} to {rate} during the call: "
+        "keep one rate a leg, or open another leg",
+    )
+
+
+def _raise_if_contradictory(party: Party, refusal: Refusal, record: AudioFrame) -> None:
+    """Raise for a frame that contradicts those before it; a mere repetition passes."""
+    if refusal == "runs_backwards":
+        raise ContractViolation(
+            Reason.POSITION_RUNS_BACKWARDS,
+            f"header 'pos' of leg {party.leg_id!r} ran backwards to {record.pos} while 'seq' went on to "
+            f"{record.seq}, and audio up to {party.leg.received_until} is known: count positions from the "
+            "leg's first sample on",
+        )
+    if refusal == "jumps_ahead":
+        raise ContractViolation(
+            Reason.POSITION_JUMPS_AHEAD,
+            f"header 'pos' of leg {party.leg_id!r} jumped to {record.pos}, over a day beyond "
+            f"{party.leg.received_until}: count positions in samples from the leg's first one on",
+        )
 
 
 def _described(party: Party) -> dict[str, Any]:
@@ -700,4 +746,20 @@ def _restore_party(row: LegRow, limits: LegLimits) -> Party:
         ordinal=row.ordinal,
         enforced_by=row.emotion_enforced_by,
         has_audio=row.covered_until > 0,
+        is_anchored=row.covered_until > 0 or row.role_is_explicit,
     )
+
+
+def _restore_history(parties: dict[str, Party], entries: Iterable[LogEntry]) -> None:
+    """Find in the log what no row tells: what opened the legs last, and since when emotions are allowed."""
+    policies: dict[str, EmotionPolicy] = {}
+    for entry in entries:
+        body, party = entry.body, parties.get(entry.leg_id or "")
+        if party is None or not isinstance(body, LegStarted | LegUpdated):
+            continue
+        if isinstance(body, LegStarted):
+            party.opened_offset = body.source_offset
+        if body.emotion_policy == "on" and policies.get(party.leg_id, "on") != "on":
+            # Call time is rounded down to milliseconds: this is the position, or up to one of them later.
+            party.emotion_from = (entry.start_ms + 1 - party.origin_ms) * party.leg.rate // 1000
+        policies[party.leg_id] = body.emotion_policy

@@ -14,9 +14,9 @@ Role: TypeAlias = Literal["customer", "agent", "other"]
 EmotionPolicy: TypeAlias = Literal["on", "off_role", "off_unknown_role", "off_opt_out"]
 """Why the emotion of a leg is recognised or not; stored with the leg.
 
-``on``: an explicit customer who has not opted out. ``off_role``: an agent or another employee.
-``off_unknown_role``: no ``start`` record said who speaks, so the leg counts as an agent's.
-``off_opt_out``: the caller refused.
+``on``: an explicit customer who has not opted out. ``off_opt_out``: the caller refused, in whatever role;
+``off_role``: an agent or another employee. ``off_unknown_role``: nobody said who speaks, so the leg counts as
+an agent's.
 """
 
 
@@ -26,12 +26,13 @@ def decide_emotion_policy(
     """Decide whether a leg's emotion may be inferred.
 
     Art. 5(1)(f) of the EU AI Act prohibits inferring employees' emotions at work, so everything but
-    an explicit customer is off, whatever a configuration says.
+    an explicit customer is off, whatever a configuration says. A refusal comes first, so that the policy
+    alone tells of it: it is all that is stored of the consent.
     """
+    if emotion_consent is False:
+        return "off_opt_out"
     if not role_is_explicit:
         return "off_unknown_role"
     if role != "customer":
         return "off_role"
-    if emotion_consent is False:
-        return "off_opt_out"
     return "on"

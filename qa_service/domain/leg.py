@@ -241,6 +241,8 @@ class Leg:
         if self.recognition is not None and self.recognition.number == number:
             losses = self._losses.note(self.covered_until)
             self._drop_session(retry_at=now + min(RETRY_BASE_S * 2 ** min(losses - 1, 16), RETRY_MAX_S))
+            if not self._coverage.retained.samples:
+                self._go_on(now=now)
 
     def replace_session(self, reason: str, *, now: float) -> None:
         """Give the session up on our own account and replay its audio at once."""
@@ -582,13 +584,18 @@ class Leg:
         if recognition is None:
             return
         if self._failures.note(self.covered_until) >= MAX_ATTEMPTS:
-            first = recognition.first
-            quiet_until = first.start if first is not None else self._hearing.first_unanswered
-            if quiet_until is not None:
-                self._coverage.release_quiet(quiet_until, "appends" if first is not None else "gate")
-            end = first.end if first is not None and first.end is not None else None
-            self._coverage.give_up(self._sent_until if end is None else end, reason)
+            self._give_up(recognition, reason)
         self.replace_session(why, now=now)
+
+    def _give_up(self, recognition: Recognition, reason: GapReason) -> None:
+        """Let what fails again and again be a gap; what was heard to be quiet before it stays so."""
+        first = recognition.first
+        if first is not None:
+            self._coverage.release_quiet(first.start, first.time_source)
+        elif (speech := self._hearing.first_unanswered) is not None:
+            self._coverage.release_quiet(speech, "gate")
+        end = recognition.end_of_first
+        self._coverage.give_up(self._sent_until if end is None else end, reason)
 
     def _bound_retention(self, *, now: float) -> None:
         """Keep no more than the configured audio: the oldest of what nobody answers for becomes a gap."""

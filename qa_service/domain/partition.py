@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from qa_service.contract.records import AudioFrame, CallEnd, CallRecord
+from qa_service.contract.records import CallEnd, CallRecord, LegResume, LegStop
 from qa_service.domain.announcements import PartialData
 from qa_service.domain.call import Call, CallPolicy, CallRules, Outcome
 from qa_service.domain.entries import LogEntry
@@ -100,11 +100,14 @@ class Partition:
         self._record_ms = max(self._record_ms, record_ms)
         call = self._calls.get(record.call_id)
         if call is None:
-            if isinstance(record.record, CallEnd):
+            if isinstance(record.record, CallEnd | LegStop | LegResume):
                 return "without_effect"
-            call = self._calls[record.call_id] = self._begin(record)
-        outcome = call.handle(record.record, offset, record_ms=record_ms, now=now)
-        if not isinstance(record.record, AudioFrame) or call.outputs.entries or call.outputs.actions:
+            call = self._begin(record)
+            outcome = call.handle(record.record, offset, record_ms=record_ms, now=now)
+            self._calls[record.call_id] = call  # not before: a record that is refused begins no call
+        else:
+            outcome = call.handle(record.record, offset, record_ms=record_ms, now=now)
+        if call.outputs.is_due:
             self._gather(call, now=now)
         return outcome
 
@@ -164,6 +167,11 @@ class Partition:
         """Legs that have not ended."""
         return sum(call.live_legs for call in self._calls.values())
 
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether reading on would soon overflow the buffer of a leg: better let records wait in Kafka."""
+        return any(call.is_far_behind for call in self._calls.values())
+
     def renew(self, claim: Claim) -> bool:
         """Go on under a newer claim if nobody else had the partition in between; say whether so."""
         if claim.epoch != self.epoch + 1 or claim.write_seq != self._write_seq:
@@ -187,10 +195,8 @@ class Partition:
         The caller must write it, in order with the others of this partition, or drop the partition.
         """
         pending, next_offset = self._pending, self.next_offset
-        if not pending.entries and not pending.dirty_calls and next_offset == self._stored_next_offset:
+        if not pending.dirty_calls and next_offset == self._stored_next_offset:
             return None
-        # Calls that only received audio need their ``last_offset`` stored no sooner than with entries.
-        call_ids = pending.dirty_calls | {entry.call_id for entry in pending.entries}
         self._pending = _Pending()
         self._stored_next_offset = next_offset
         self._write_seq += 1
@@ -200,7 +206,7 @@ class Partition:
             epoch=self.epoch,
             write_seq=self._write_seq,
             next_offset=next_offset,
-            calls=self._call_rows(call_ids),
+            calls=self._call_rows(pending.dirty_calls),
             legs=self._leg_rows(pending.dirty_legs),
             entries=tuple(pending.entries),
             incidents=tuple(pending.incidents),
@@ -229,7 +235,7 @@ class Partition:
         pending.incidents += outputs.incidents
         pending.outbox += outputs.outbox
         pending.dirty_legs.update(LegKey(call.call_id, leg_id) for leg_id in outputs.dirty_legs)
-        if outputs.dirty or outputs.dirty_legs:
+        if outputs.entries or outputs.dirty_legs:
             pending.dirty_calls.add(call.call_id)
         if call.ended:
             self._ended_at.setdefault(call.call_id, now)

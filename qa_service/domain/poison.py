@@ -16,7 +16,7 @@ LEAST = 100
 
 
 class PoisonGuard:
-    """Counts good and bad records of one partition; :meth:`note` says when to stop reading."""
+    """Counts good and bad records of one partition; :meth:`note_bad` says when to stop reading."""
 
     def __init__(self, *, max_run: int, max_ratio: float) -> None:
         self._max_run = max_run

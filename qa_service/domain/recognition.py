@@ -6,7 +6,6 @@ results in the order in which they were spoken. It decides nothing about releasi
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from itertools import dropwhile, islice
 from typing import Final, TypeAlias
@@ -134,7 +133,8 @@ class Recognition:
         if end <= item.start:
             # Conservatively, all that was sent belongs to it, but for what follows.
             end, item.time_source = self.timeline.position_at(self.timeline.sent_ms), _APPENDS
-        item.end = max(min(end, self._next_start(item)), item.start)
+        following = self._next_start(item)
+        item.end = max(end if following is None else min(end, following), item.start)
         item.ended_at = now
         self.floor = max(self.floor, item.end)
         return item
@@ -147,9 +147,9 @@ class Recognition:
         spoken = self.timeline.position_at(max(end_ms - self._known_silence_ms, 0))
         return spoken if spoken > item.start else told
 
-    def _next_start(self, item: Item) -> int:
+    def _next_start(self, item: Item) -> int | None:
         later = dropwhile(lambda other: other is not item, self.items.values())
-        return next((other.start for other in islice(later, 1, None)), sys.maxsize)
+        return next((other.start for other in islice(later, 1, None)), None)
 
     @property
     def _known_padding_ms(self) -> int:
@@ -175,6 +175,15 @@ class Recognition:
     def first(self) -> Item | None:
         """Item that began first among those not released."""
         return next(iter(self.items.values()), None)
+
+    @property
+    def end_of_first(self) -> int | None:
+        """Position at which the first item ends, at the latest; None if it is open and the only one."""
+        if self.first is None:
+            return None
+        if self.first.end is not None:
+            return self.first.end
+        return self._next_start(self.first)
 
     def take_first(self) -> Item | None:
         """Remove and return the first item if it has its result."""

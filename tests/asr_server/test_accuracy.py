@@ -1,8 +1,8 @@
 """How well the whole server recognises recorded speech: voice activity, endpointing and Whisper together.
 
-Set QA_TEST_SPEECH_DATA to a folder that holds ``speech/manifest.jsonl`` (one JSON object a line: file,
-language, source, text) and the recordings beside it. They are too large, and some not free enough, to be in
-the repository.
+The project's own sample calls are always at hand. For the larger corpus, set QA_TEST_SPEECH_DATA to a folder
+that holds ``speech/manifest.jsonl`` (one JSON object a line: file, language, source, text) and the recordings
+beside it. They are too large, and some not free enough, to be in the repository.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from qa_service.asr_server import ServerConfig, serve
+import qa_service.samples
+from qa_service.asr_server import AsrServer, ServerConfig, serve
 from qa_service.audio.line import through_line
-from tests.asr_server.support import VAD_8K, connected, silence
+from tests.asr_server.support import VAD_8K, Client, connected, silence
 
-pytestmark = [pytest.mark.models, pytest.mark.shared_data]
+pytestmark = pytest.mark.models
 
 MAX_WER = 0.06
+SAMPLES = Path(qa_service.samples.__file__).parent
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen"
@@ -42,6 +45,58 @@ class Recording:
         return through_line(np.asarray(samples), rate_hz).tobytes()
 
 
+@pytest.fixture
+async def whisper_server(cache_dir: Path) -> AsyncIterator[AsrServer]:
+    config = ServerConfig(port=0, no_auth=True, cache_dir=cache_dir, emotion=False)
+    async with await serve(config) as server:
+        await server.wait_ready()
+        yield server
+
+
+async def transcribe(server: AsrServer, pcm: bytes) -> Client:
+    """A client whose session heard ``pcm`` at 8 kHz and is finished."""
+    async with connected(server.url, VAD_8K) as client:
+        await client.append(pcm, size=1600)
+        await client.finish()
+        return client
+
+
+@pytest.mark.parametrize(
+    ("call", "language", "max_wer"), [("en-cancellation", "en", 0.05), ("de-calm-customer", "de", 0.15)]
+)
+async def test_the_sample_calls_are_recognised_in_their_language(
+    whisper_server: AsrServer, call: str, language: str, max_wer: float
+) -> None:
+    calls = {entry["id"]: entry for entry in json.loads((SAMPLES / "manifest.json").read_text())["calls"]}
+    legs, _ = soundfile.read(SAMPLES / calls[call]["file"], dtype="int16")
+    errors = words = 0
+    for leg, samples in zip(calls[call]["legs"], legs.T, strict=True):
+        client = await transcribe(whisper_server, samples.tobytes())
+        lines = [line["text"] for line in calls[call]["lines"] if line["leg"] == leg["leg"]]
+        said, heard = plain_words(" ".join(lines)), plain_words(" ".join(client.transcripts))
+        errors += edits(said, heard)
+        words += len(said)
+
+        assert {event["language"] for event in client.of_type(".completed")} == {language}
+    assert errors / words <= max_wer
+
+
+@pytest.mark.shared_data
+async def test_english_prompts_over_the_telephone_are_recognised(
+    whisper_server: AsrServer, english_prompts: list[Recording]
+) -> None:
+    errors = words = 0
+    for recording in english_prompts:
+        pcm = silence(0.5) + recording.over_the_line() + silence(1.0)
+        client = await transcribe(whisper_server, pcm)
+        said, heard = plain_words(recording.text), plain_words(" ".join(client.transcripts))
+        errors += edits(said, heard)
+        words += len(said)
+
+    print(f"word error rate {errors / words:.1%} ({errors} of {words})")  # noqa: T201 - the figure is the point
+    assert errors / words <= MAX_WER
+
+
 @pytest.fixture(scope="module")
 def english_prompts() -> list[Recording]:
     folder = os.environ.get("QA_TEST_SPEECH_DATA")
@@ -54,25 +109,6 @@ def english_prompts() -> list[Recording]:
         for entry in entries
         if entry["language"] == "en" and "asterisk" in entry["source"]
     ]
-
-
-async def test_english_prompts_over_the_telephone_are_recognised(
-    english_prompts: list[Recording], cache_dir: Path
-) -> None:
-    config = ServerConfig(port=0, no_auth=True, cache_dir=cache_dir, emotion=False)
-    errors = words = 0
-    async with await serve(config) as server:
-        await server.wait_ready()
-        for recording in english_prompts:
-            async with connected(server.url, VAD_8K) as client:
-                await client.append(silence(0.5) + recording.over_the_line() + silence(1.0), size=1600)
-                await client.finish()
-            said, heard = plain_words(recording.text), plain_words(" ".join(client.transcripts))
-            errors += edits(said, heard)
-            words += len(said)
-
-    print(f"word error rate {errors / words:.1%} ({errors} of {words})")  # noqa: T201 - the figure is the point
-    assert errors / words <= MAX_WER
 
 
 def plain_words(text: str) -> list[str]:

@@ -331,3 +331,85 @@ async def test_what_comes_after_finish_is_swallowed(server: AsrServer) -> None:
 
         assert client.order == ["finished"]
         assert client.socket.close_code == 1000, message
+
+
+async def test_mode_and_rate_may_change_once_nothing_is_pending(server: AsrServer) -> None:
+    async with connected(server.url, VAD_8K) as client:
+        await client.append(spoken("w1", "w2") + silence(1.0))
+        await client.receive_until(".completed")
+        await client.send(CLEAR, update(turn_detection=None, sample_rate=16_000))
+        await client.receive_until("session.updated")
+        await client.append(spoken("w3", rate_hz=16_000))
+        await client.send(COMMIT)
+        await client.receive_until(".completed")
+        await client.send(VAD_8K)
+        await client.receive_until("session.updated")
+        await client.append(spoken("w4", "w5") + silence(1.0))
+        await client.finish()
+
+        assert client.transcripts == ["w1 w2", "w3", "w4 w5"]
+        first, last = (event["audio_start_ms"] for event in client.of_type("speech_started"))
+        assert (first, last) == (0, 1600)
+
+
+async def test_settings_given_during_an_utterance_count_from_the_next_one(server: AsrServer) -> None:
+    patient = update(turn_detection={"type": "server_vad", "silence_duration_ms": 2000})
+    async with connected(server.url, VAD_8K) as client:
+        await client.append(spoken("w1", "w2"))
+        await client.send(patient)
+        await client.append(silence(0.7) + spoken("w3", "w4") + silence(0.7) + spoken("w5") + silence(2.5))
+        await client.finish()
+
+        assert client.transcripts == ["w1 w2", "w3 w4 w5"]
+
+
+async def test_emotion_that_is_switched_off_during_an_utterance_is_off_for_all_of_it() -> None:
+    emotions = CountingEmotions()
+    models = Models(engine=ScriptedEngine(), detector=LoudnessDetector(), emotions=emotions)
+    async with await serve(ServerConfig(port=0, no_auth=True), models=models) as server:
+        await server.wait_ready()
+        before = emotions.heard
+        async with connected(server.url, VAD_8K) as client:
+            await client.append(spoken("w1", "w2"))
+            await client.send(update(qa={"emotion": False}))
+            await client.append(spoken("w3") + silence(1.0))
+            await client.send(update(qa={"emotion": True}))
+            await client.finish()
+
+        assert emotions.heard == before
+        assert client.transcripts == ["w1 w2 w3"]
+
+
+async def test_under_overload_no_final_is_lost_or_out_of_order() -> None:
+    slow = Models(engine=ScriptedEngine(latency_s=0.05), detector=LoudnessDetector())
+    config = ServerConfig(port=0, no_auth=True, threads=1)
+    spoken_words = [[f"w{16 * leg + n}" for n in range(8)] for leg in range(6)]
+
+    async def call(server: AsrServer, words: list[str]) -> list[str]:
+        async with connected(server.url, VAD_8K) as client:
+            for word in words:
+                await client.append(spoken(word) + silence(0.5), size=3200)
+            await client.finish()
+            return client.transcripts
+
+    async with await serve(config, models=slow) as server:
+        await server.wait_ready()
+        heard = await asyncio.gather(*(call(server, words) for words in spoken_words))
+
+    assert heard == spoken_words
+
+
+async def test_an_utterance_without_a_pause_is_cut_at_a_minute_and_goes_on(server: AsrServer) -> None:
+    words = [f"w{n % 256}" for n in range(330)]
+    async with connected(server.url, VAD_8K) as client:
+        await client.append(spoken(*words) + silence(1.0), size=16_000)
+        await client.finish()
+
+        first, second = client.of_type("speech_started")
+        (end, _) = client.of_type("speech_stopped")
+        said = " ".join(client.transcripts).split()
+        assert 57_000 <= end["audio_end_ms"] <= 60_100
+        assert second["audio_start_ms"] == end["audio_end_ms"]
+        assert len(words) - len(said) <= 1  # the word that is cut
+        assert set(said) <= set(words)
+        assert first["item_id"] != second["item_id"]

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
+import qa_service.samples
 from qa_service.asr_server.engines import Hints, Segment
 from qa_service.asr_server.engines.whisper import WhisperEngine
 from qa_service.asr_server.errors import EngineError
+from qa_service.audio.resample import resample
 from qa_service.models import ensure
 from qa_service.protocol import LANGUAGES
+
+SAMPLES = Path(qa_service.samples.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +93,14 @@ def test_the_longest_segment_that_it_promises_is_taken(engine: WhisperEngine) ->
     longest = noise(engine.capabilities.max_segment_s, 0.01)
 
     assert len(engine.transcribe(longest, Hints(language="en")).text) < 200
+
+
+@pytest.mark.models
+def test_confirmed_words_that_were_said_change_nothing(engine: WhisperEngine) -> None:
+    legs, rate_hz = soundfile.read(SAMPLES / "en-cancellation.flac", dtype="float32", frames=64_000)
+    spoken = Segment(samples=resample(np.ascontiguousarray(legs[:, 1]), rate_hz, 16_000))
+    whole = engine.transcribe(spoken, Hints()).text
+    confirmed = " ".join(whole.split()[:5])
+
+    assert confirmed == "Thank you for calling Northwind"
+    assert engine.transcribe(spoken, Hints(prefix=confirmed)).text == whole

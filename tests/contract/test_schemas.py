@@ -17,7 +17,9 @@ from qa_service.contract import (
     decode_record,
     encode_record,
 )
+from qa_service.domain.announcements import AlertData, PartialData, Stamps, UtteranceData
 from qa_service.domain.emotions import EMOTIONS
+from qa_service.domain.incidents import Evidence
 from tests.contract import strategies
 
 SCHEMAS = importlib.resources.files("qa_service.contract") / "schemas"
@@ -125,3 +127,21 @@ def test_the_schemas_know_the_emotions_of_the_domain(name):
     schema = json.dumps(schema_of(name))
 
     assert json.dumps([*EMOTIONS, None]) in schema
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("alert", AlertData), ("utterance", UtteranceData), ("partial", PartialData)]
+)
+def test_the_schemas_describe_what_the_service_sends(name, data):
+    schema = schema_of(name)
+
+    assert set(data.__struct_fields__) == set(schema["required"])
+    assert set(data.__struct_fields__) == set(schema["properties"])
+
+
+def test_the_schemas_describe_evidence_and_stamps():
+    alert = schema_of("alert")["properties"]
+
+    assert set(Evidence.__struct_fields__) == set(alert["evidence"]["items"]["properties"])
+    assert set(Stamps.__struct_fields__) == set(alert["stamps"]["properties"])
+    assert alert["stamps"] == schema_of("utterance")["properties"]["stamps"]
