@@ -44,6 +44,7 @@ lock: ## Pin the dependencies anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock: uv is needed: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/runtime.txt
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
+	@echo hatchling | $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --constraint requirements/dev.txt - -o requirements/build.txt
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header tools/verify/requirements.in -o tools/verify/requirements.txt
 
 .PHONY: verify

@@ -1,8 +1,8 @@
 """What language a session's speaker is likely to use next, by what was heard before.
 
 Decided here: a leg rarely changes its language, and a short "yes" tells little about it. Each final adds its
-detection, weighted by its length, to a belief of bounded weight, so that the past steadies short utterances
-but a clear change of language wins at once.
+detection, weighted by its length, to a belief of bounded weight; the detection of the next is weighted in
+the same way against it. So the past steadies short utterances, but a clear change of language wins at once.
 """
 
 from __future__ import annotations
@@ -25,18 +25,24 @@ class LanguageBelief:
 
     @property
     def prior(self) -> Mapping[str, float]:
-        """How likely each language is, not normalised; those not in it are as likely as `UNHEARD`."""
+        """How likely each language is, not normalised; a language not in it was never heard."""
         return MappingProxyType({language: weight + _UNHEARD for language, weight in self._weights.items()})
 
     def observe(self, probabilities: Mapping[str, float], duration_s: float) -> None:
         """Add the detection made on one utterance."""
-        weight = min(duration_s / _FULL_WEIGHT_S, 1.0)
+        weight = _weight(duration_s)
         for language, probability in probabilities.items():
             self._weights[language] = self._weights.get(language, 0.0) + weight * probability
         if (total := sum(self._weights.values())) > _MAX_WEIGHT:
             self._weights = {name: value * _MAX_WEIGHT / total for name, value in self._weights.items()}
 
 
-def apply_prior(probabilities: Mapping[str, float], prior: Mapping[str, float]) -> str:
-    """The most likely language of a detection, given a prior as `LanguageBelief` makes it."""
-    return max(probabilities, key=lambda language: probabilities[language] * prior.get(language, _UNHEARD))
+def apply_prior(probabilities: Mapping[str, float], prior: Mapping[str, float], duration_s: float) -> str:
+    """The most likely language of a detection made on ``duration_s`` of sound, given what was heard before."""
+    weight = _weight(duration_s)
+    return max(probabilities, key=lambda code: probabilities[code] ** weight * prior.get(code, _UNHEARD))
+
+
+def _weight(duration_s: float) -> float:
+    """How much a detection counts, 0 to 1."""
+    return min(duration_s / _FULL_WEIGHT_S, 1.0)

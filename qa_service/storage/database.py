@@ -139,7 +139,9 @@ class Database:
                             raise
                         last = error
                     attempt += 1
-                    log.warning("database_retried", doing=doing, attempt=attempt, reason=str(last))
+                    # One line for a stretch of trouble; the outcome is told by the exception, or by silence.
+                    tell = log.warning if attempt == 1 else log.debug
+                    tell("database_retried", doing=doing, attempt=attempt, reason=str(last))
                     await asyncio.sleep(BACKOFF.delay_s(attempt, random.random()))  # noqa: S311 - jitter
         except TimeoutError:
             reason = last or self.explain(TimeoutError())

@@ -102,7 +102,7 @@ class WhisperEngine:
         language = hints.language
         if language is None:
             probabilities = self._detect(encoded)
-            language = apply_prior(probabilities, hints.language_prior)
+            language = apply_prior(probabilities, hints.language_prior, segment.duration_s)
         decoded = self._decode_with_doubt(encoded, segment, language, hints)
         return Transcript(
             text=decoded.text,
