@@ -1,6 +1,7 @@
 """Draw what a command printed as an SVG picture of a terminal.
 
-    script -qc 'qa-service demo --exit-when-done' /dev/null | python tools/docs/terminal_picture.py docs/demo.svg
+    script -qc "qa-service demo --exit-when-done" /dev/null |
+        python tools/docs/terminal_picture.py docs/demo.svg
 
 Reads text with ANSI colours on standard input; lines are cut at the width given, never wrapped.
 """
