@@ -17,10 +17,10 @@ _UNHEARD: Final = 0.04  # weight of each language never heard: about one in the 
 
 
 class LanguageBelief:
-    """The belief of one session; `prior` is empty until something was heard."""
+    """The belief of one session; `prior` may be read by any thread and is empty until something was heard."""
 
     def __init__(self) -> None:
-        # Sum of the detections so far; its total never exceeds _MAX_WEIGHT.
+        # Sum of the detections so far, at most _MAX_WEIGHT in all; replaced as a whole, never changed.
         self._weights: dict[str, float] = {}
 
     @property
@@ -31,14 +31,16 @@ class LanguageBelief:
     def observe(self, probabilities: Mapping[str, float], duration_s: float) -> None:
         """Add the detection made on one utterance."""
         weight = _weight(duration_s)
-        for language, probability in probabilities.items():
-            self._weights[language] = self._weights.get(language, 0.0) + weight * probability
-        if (total := sum(self._weights.values())) > _MAX_WEIGHT:
-            self._weights = {name: value * _MAX_WEIGHT / total for name, value in self._weights.items()}
+        weights = {
+            language: self._weights.get(language, 0.0) + weight * probabilities.get(language, 0.0)
+            for language in self._weights.keys() | probabilities.keys()
+        }
+        scale = min(1.0, _MAX_WEIGHT / max(sum(weights.values()), _UNHEARD))
+        self._weights = {language: value * scale for language, value in weights.items()}
 
 
 def apply_prior(probabilities: Mapping[str, float], prior: Mapping[str, float], duration_s: float) -> str:
-    """The most likely language of a detection made on ``duration_s`` of sound, given what was heard before."""
+    """The most likely language of a detection made on ``duration_s`` of sound, given the past."""
     weight = _weight(duration_s)
     return max(probabilities, key=lambda code: probabilities[code] ** weight * prior.get(code, _UNHEARD))
 

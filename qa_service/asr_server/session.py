@@ -329,7 +329,8 @@ class Session:
     def _ask_look(self, turn: Turn, sound: Sound, heard_ms: int) -> None:
         if self._congested():
             return
-        work = partial(turn.recogniser.look, sound, self._hints(turn))
+        hints = replace(turn.hints, prefix=turn.agreement.text)
+        work = partial(self._look_now, turn, sound, hints)
         turn.look = self._workplace.scheduler.submit(Priority.PARTIAL, turn, work)
         turn.plan_look(heard_ms)
         self._start(self._show(turn, turn.look, heard_ms))
@@ -338,12 +339,19 @@ class Session:
         # Off at any time of an utterance means off for all of it.
         emotion_on = turn.emotion_on and self._config.extensions.emotion
         emotions = self._workplace.models.emotions if emotion_on else None
-        work = partial(turn.recogniser.conclude, sound, self._hints(turn), emotions)
+        hints = replace(turn.hints, prefix=turn.agreement.text)
+        work = partial(self._conclude_now, turn, sound, hints, emotions)
         return self._workplace.scheduler.submit(priority, turn, work)
 
-    def _hints(self, turn: Turn) -> Hints:
-        """What the engine is told of an utterance now."""
-        return replace(turn.hints, language_prior=self._belief.prior, prefix=turn.agreement.text)
+    # These two run on a thread of the scheduler, with what is known of the language by then.
+
+    def _look_now(self, turn: Turn, sound: Sound, hints: Hints) -> Finding:
+        return turn.recogniser.look(sound, replace(hints, language_prior=self._belief.prior))
+
+    def _conclude_now(
+        self, turn: Turn, sound: Sound, hints: Hints, emotions: EmotionRecogniser | None
+    ) -> Finding:
+        return turn.recogniser.conclude(sound, replace(hints, language_prior=self._belief.prior), emotions)
 
     async def _show(self, turn: Turn, job: Job[Finding], heard_ms: int) -> None:
         """Tell what a look has found, unless the final was faster."""

@@ -143,9 +143,9 @@ class Leg:
         """The session that lives, or is waited for."""
         self._limits = limits or LegLimits()
         self._outputs: list[Output] = []
-        self._order = FrameOrder(
-            next_pos=covered_until, next_seq=None if covered_seq is None else covered_seq + 1
-        )
+        # Frames are numbered from 0 on, so a first frame that was overtaken is waited for as any other.
+        next_seq = covered_seq + 1 if covered_seq is not None else None if covered_until else 0
+        self._order = FrameOrder(next_pos=covered_until, next_seq=next_seq)
         self._coverage = Coverage(
             rate, until=covered_until, newest_seq=covered_seq, emit=self._outputs.append
         )
@@ -375,7 +375,7 @@ class Leg:
         if self._is_fed:
             self._feed_hole(hole)
         elif self.recognition is None and self._retry_at is None:
-            self._cover_rest()  # nothing is being recognised, so nothing has to be waited for
+            self._cover_unheard(hole.end)  # nothing is being recognised, so nothing is waited for
 
     def _close_pause(self, *, now: float) -> None:
         pause = self._pause
@@ -456,16 +456,16 @@ class Leg:
         if self._coverage.retained.samples:
             self._replay(now=now)
             return
-        self._cover_rest()
+        self._cover_unheard(self.received_until)
         if self._ending is not None:
             self.ended = True
             self._outputs.append(ReleasedEnd(self._ending))
             self._ending = None
 
-    def _cover_rest(self) -> None:
-        """Cover everything received, none of which is audio that waits for a result."""
-        self._sent_until = self.received_until
-        self._coverage.release_quiet(self.received_until, "positions")
+    def _cover_unheard(self, position: int) -> None:
+        """Cover what no session has to hear, since there is no audio in it."""
+        self._sent_until = position
+        self._coverage.release_quiet(position, "positions")
 
     def _replay(self, *, now: float) -> None:
         """Open a session and feed it all that is kept and not covered."""

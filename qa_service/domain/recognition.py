@@ -75,6 +75,8 @@ class Recognition:
     """Monotonic seconds at which it last said anything."""
     items: dict[str, Item] = field(default_factory=dict)
     """Items not yet released, in order of their beginning."""
+    told_end_ms: int = 0
+    """Session time at which the recogniser said that the newest item ended."""
     released: set[str] = field(default_factory=set)
     """Ids of items that were released: what else is said of them changes nothing."""
     certain_until: int | None = None
@@ -114,7 +116,7 @@ class Recognition:
         sent_ms = self.timeline.sent_ms
         start, source = self.floor, _APPENDS
         if start_ms is not None and 0 <= start_ms <= sent_ms:
-            told = self.timeline.position_at(min(start_ms + self._known_padding_ms, sent_ms))
+            told = self.timeline.position_at(min(self._onset_ms(start_ms), sent_ms))
             if told >= self.floor:
                 start, source = told, _SERVER
         start = min(start, max(self.floor, self.timeline.position_at(sent_ms)))
@@ -141,6 +143,7 @@ class Recognition:
 
     def _speech_end(self, item: Item, end_ms: int) -> int:
         """Position of the end that a recogniser tells, without the silence it waited for."""
+        self.told_end_ms = max(self.told_end_ms, end_ms)
         told = self.timeline.position_at(end_ms)
         if told - item.start >= self.timeline.samples(CUT_AFTER_MS):
             return told
@@ -151,10 +154,11 @@ class Recognition:
         later = dropwhile(lambda other: other is not item, self.items.values())
         return next((other.start for other in islice(later, 1, None)), None)
 
-    @property
-    def _known_padding_ms(self) -> int:
-        """Padding inside the times told: our own server includes what it was asked for, others may not."""
-        return self.padding_ms if self.honours_extensions else 0
+    def _onset_ms(self, start_ms: int) -> int:
+        """Session time at which speech begins: our own server includes the padding, others may not."""
+        if not self.honours_extensions or start_ms <= self.told_end_ms:
+            return start_ms  # right after an item, or at the beginning, there was no room for padding
+        return start_ms + self.padding_ms
 
     @property
     def _known_silence_ms(self) -> int:

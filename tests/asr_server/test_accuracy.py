@@ -21,11 +21,13 @@ import soundfile
 import qa_service.samples
 from qa_service.asr_server import AsrServer, ServerConfig, serve
 from qa_service.audio.line import through_line
-from tests.asr_server.support import VAD_8K, Client, connected, silence
+from tests.asr_server.support import Client, connected, silence, update
 
 pytestmark = pytest.mark.models
 
 MAX_WER = 0.06
+# The protocol's own defaults, and those of the service.
+BALANCED_8K = update(input_audio_format="pcm", sample_rate=8000)
 SAMPLES = Path(qa_service.samples.__file__).parent
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
@@ -55,7 +57,7 @@ async def whisper_server(cache_dir: Path) -> AsyncIterator[AsrServer]:
 
 async def transcribe(server: AsrServer, pcm: bytes) -> Client:
     """A client whose session heard ``pcm`` at 8 kHz and is finished."""
-    async with connected(server.url, VAD_8K) as client:
+    async with connected(server.url, BALANCED_8K) as client:
         await client.append(pcm, size=1600)
         await client.finish()
         return client
