@@ -428,7 +428,8 @@ class Call:
         party = self.parties.get(record.leg)
         if party is None:
             party = self._open(record.leg, _UNKNOWN, offset, ts=record.ts, is_anchored=False)
-        if party.pause_offset is None or party.leg.pause_is_released:
+        # A leg that has ended has nothing to tell of a pause; its row keeps that it is paused.
+        if not party.leg.ended and (party.pause_offset is None or party.leg.pause_is_released):
             party.pause_offset = offset
         party.leg.pause(now=now)
         self._note_control(party, offset)
