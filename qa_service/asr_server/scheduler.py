@@ -2,7 +2,8 @@
 
 Decided here: N threads, one recognition each. Finals go first, then speculative finals, then partials, each
 in order of arrival. A waiting partial is replaced by a newer one of the same utterance and is given up when
-too many wait: partials are what gives way under load, finals never are. A speculative final that turns out
+too many wait, and one thread of several is kept free of partials, so that a final need not wait for the end
+of one: partials are what gives way under load, finals never are. A speculative final that turns out
 to be the final is promoted while it waits.
 """
 
@@ -79,6 +80,9 @@ class Scheduler:
         self._waiting: list[tuple[Priority, int, Job[object]]] = []
         # The waiting partial of each key, oldest first.
         self._partials: dict[Hashable, Job[object]] = {}
+        # How many partials may run at a time, and how many do.
+        self._max_running_partials = max(1, threads - 1)
+        self._running_partials = 0
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"recognise-{n}", daemon=True) for n in range(threads)
@@ -151,22 +155,38 @@ class Scheduler:
     def _work(self) -> None:
         while (job := self._next()) is not None:
             _run(job)
+            self._finish(job)
 
     def _next(self) -> Job[object] | None:
         """The next job, already marked as running; waits for one; None when closed."""
         with self._changed:
-            while True:
-                while self._waiting:
-                    _, _, job = heapq.heappop(self._waiting)
-                    metrics.SERVER_QUEUE_LENGTH.set(len(self._waiting))
-                    if job.running or job.done or not job.future.set_running_or_notify_cancel():
-                        continue
-                    if self._partials.get(job.key) is job:
-                        del self._partials[job.key]
+            while not self._closed:
+                if (job := self._pop()) is not None:
                     return job
-                if self._closed:
-                    return None
                 self._changed.wait()
+        return None
+
+    def _pop(self) -> Job[object] | None:
+        """The first job that may run now, if there is one."""
+        while self._waiting:
+            priority, _, job = self._waiting[0]
+            # Partials come last: if one is first, nothing else waits.
+            if priority is Priority.PARTIAL and self._running_partials >= self._max_running_partials:
+                return None
+            heapq.heappop(self._waiting)
+            metrics.SERVER_QUEUE_LENGTH.set(len(self._waiting))
+            if job.running or job.done or not job.future.set_running_or_notify_cancel():
+                continue  # promoted and begun already, or given up
+            if self._partials.get(job.key) is job:
+                del self._partials[job.key]
+            self._running_partials += job.priority is Priority.PARTIAL
+            return job
+        return None
+
+    def _finish(self, job: Job[object]) -> None:
+        with self._changed:
+            self._running_partials -= job.priority is Priority.PARTIAL
+            self._changed.notify()
 
 
 def _run(job: Job[object]) -> None:

@@ -70,9 +70,7 @@ class Screen:
 
 def _place(call_id: str, at_ms: int) -> Text:
     minutes, rest = divmod(max(at_ms, 0), 60_000)
-    place = Text(f"{call_id[:_NAME_WIDTH]:{_NAME_WIDTH}} ", style="dim")
-    place.append(f"{minutes:02}:{rest / 1000:04.1f} ", style="dim")
-    return place
+    return Text.assemble((f"{call_id[:_NAME_WIDTH]:{_NAME_WIDTH}} {minutes:02}:{rest / 1000:04.1f} ", "dim"))
 
 
 def _mood(data: dict[str, Any]) -> Text:

@@ -91,8 +91,8 @@ def fetch_all(cache_dir: Path, report: Report) -> None:
         FetchError: as `ensure`.
     """
     for name, model in CATALOGUE.items():
-        path = ensure(name, cache_dir, report)
-        report(f"{name}: {model.what}; digests right, in {path}")
+        ensure(name, cache_dir, report)
+        report(f"{name}: {model.what}; digests right")
 
 
 def verify_all(cache_dir: Path) -> list[Result]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
@@ -10,6 +12,9 @@ from qa_service.contract.dead_letters import encode_dead_letter
 from qa_service.contract.errors import ContractViolation
 
 _log = structlog.get_logger(__name__)
+
+SEND_WITHIN_S = 5.0
+"""A partition is held back meanwhile, and what it holds must not grow old without a word."""
 
 
 class DeadLetters:
@@ -20,7 +25,7 @@ class DeadLetters:
         self._topic = topic
 
     async def send(self, record: ConsumerRecord, violation: ContractViolation) -> None:
-        """Keep a record; returns once the broker has it. Raises KafkaError."""
+        """Keep a record; returns once the broker has it. Raises KafkaError or TimeoutError."""
         letter = encode_dead_letter(
             record.key,
             record.headers,
@@ -30,9 +35,10 @@ class DeadLetters:
             partition=record.partition,
             offset=record.offset,
         )
-        await self._producer.send_and_wait(
-            self._topic, letter.value, key=letter.key, headers=list(letter.headers)
-        )
+        async with asyncio.timeout(SEND_WITHIN_S):
+            await self._producer.send_and_wait(
+                self._topic, letter.value, key=letter.key, headers=list(letter.headers)
+            )
         metrics.POISON[violation.reason.value].inc()
         _log.warning(
             "record_refused",

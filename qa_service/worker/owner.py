@@ -1,11 +1,16 @@
-"""A partition that this worker owns: its core, its sessions, and the one task that writes for it."""
+"""A partition that this worker owns: its core, its sessions, and the one task that writes for it.
+
+Trouble with the database is waited out: a batch is tried again until it is stored. Anything else ends the
+ownership: being fenced off, a batch out of order, and any fault of our own, since a core that failed half way
+cannot be trusted. What is then not written is read again by whoever loads the partition next.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import structlog
 
@@ -17,19 +22,25 @@ from qa_service.domain.leg import OpenSession
 from qa_service.domain.partition import LegKey, Partition
 from qa_service.domain.writes import WriteBatch
 from qa_service.protocol.events import ServerEvent
-from qa_service.storage.errors import Fenced, StorageError
+from qa_service.storage.errors import Fenced, StorageError, StoreUnavailable, WriteOutOfOrder
 from qa_service.storage.store import Store
 from qa_service.worker.clock import Clock
+from qa_service.worker.outage import Outage
 from qa_service.worker.sessions import SessionListener, SessionPool
 
 _log = structlog.get_logger(__name__)
 
 IDLE_WRITE_S = 1.0
 """How long an advanced ``next_offset`` may wait for a transaction when no entry asks for one."""
+REMIND_AFTER_ATTEMPTS = 30
+"""A batch that the database refuses is told of again after so many attempts: a minute or two."""
 
 
 class PartitionOwner:
-    """Carries out what the core of one partition decides; all its methods belong to the event loop."""
+    """Carries out what the core of one partition decides; all its methods belong to the event loop.
+
+    ``on_end`` is called once, with the reason, if the ownership ends other than by :meth:`drop`.
+    """
 
     def __init__(
         self,
@@ -39,25 +50,28 @@ class PartitionOwner:
         sessions: SessionPool,
         clock: Clock,
         offer_partial: Callable[[PartialData], object],
-        on_fenced: Callable[[PartitionOwner], None],
+        store_outage: Outage,
+        on_end: Callable[[PartitionOwner, Exception], None],
     ) -> None:
         self.core = core
         self.stored_next_offset: int | None = None
         """``next_offset`` of the newest durable transaction: what may be committed to Kafka."""
-        self.write_failure: StorageError | None = None
+        self.write_failure: str | None = None
         """Why writing does not succeed at present."""
         self._store = store
         self._sessions = sessions
         self._clock = clock
         self._offer_partial = offer_partial
-        self._on_fenced = on_fenced
+        self._store_outage = store_outage
+        self._on_end = on_end
         self._listener = SessionListener(self._receive, self._lose_session)
-        self._due = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._legs_with_sessions: set[LegKey] = set()
         self._is_active = True
+        self._due = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._stepped = asyncio.Event()
+        self._one_batch = asyncio.Lock()
         self._backoff = Backoff(first_s=0.2, ceiling_s=5.0)
+        self._due.set()  # where reading begins is stored at once: a successor must not choose another place
         self._writer = asyncio.create_task(self._write_on(), name=f"writer-{core.partition}")
 
     @property
@@ -70,7 +84,6 @@ class PartitionOwner:
         core = self.core
         for key, action in core.take_actions():
             if isinstance(action, OpenSession):
-                self._legs_with_sessions.add(key)
                 self._sessions.open(key, action, core.session_config(key), self._listener)
             else:
                 self._sessions.apply(key, action)
@@ -78,101 +91,132 @@ class PartitionOwner:
             self._offer_partial(partial)
         if core.has_entries:
             self._due.set()
+            self._settled.clear()
+        self._stepped.set()
 
     def tick(self, *, caught_up: bool) -> None:
         """Let the core's time-outs act."""
-        self.core.tick(now=self._clock.monotonic(), caught_up=caught_up)
-        self.step()
+        with self.or_ended():
+            self.core.tick(now=self._clock.monotonic(), caught_up=caught_up)
+            self.step()
+
+    @contextlib.contextmanager
+    def or_ended(self) -> Iterator[None]:
+        """A block that changes the core; a fault in it ends the ownership, and nothing more."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a fault is kept to its partition, and told by on_end
+            self._end(error)
 
     async def flush(self, within_s: float) -> bool:
         """Write what is due; False if that did not succeed in time."""
-        self._due.set()
-        try:
-            async with asyncio.timeout(within_s):
-                while self._is_active and (self._due.is_set() or not self._idle.is_set()):
-                    await asyncio.sleep(0)
-                    await self._idle.wait()
-        except TimeoutError:
-            return False
-        return self._is_active
+        if self._is_active:
+            self._settled.clear()
+            self._due.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._settled.wait()
+        return self._is_active and self._settled.is_set()
+
+    async def results_are_in(self) -> None:
+        """Return when the recogniser owes no result for speech that has ended."""
+        while self._is_active and self.core.awaits_results:
+            self._stepped.clear()
+            await self._stepped.wait()
+
+    @contextlib.asynccontextmanager
+    async def between_batches(self) -> AsyncIterator[None]:
+        """A block during which no batch is under way, whatever its outcome was."""
+        async with self._one_batch:
+            yield
 
     async def drop(self) -> None:
         """Let the partition go at once: what is not written is another worker's to read again."""
-        self._is_active = False
-        self.abandon_sessions()
+        self._retire()
         self._writer.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._writer
-
-    def abandon_sessions(self) -> None:
-        """Close the sessions of this partition's legs; what they would still say is void."""
-        self._sessions.abandon_all(list(self._legs_with_sessions))
+        await asyncio.wait([self._writer])
 
     # --- sessions ---------------------------------------------------------------------------------
 
     def _receive(self, key: LegKey, number: int, event: ServerEvent) -> None:
-        if self._is_active:
+        with self.or_ended():
             clock = self._clock
             self.core.receive(key, number, event, now=clock.monotonic(), at_ms=clock.unix_ms())
             self.step()
 
     def _lose_session(self, key: LegKey, number: int) -> None:
-        if self._is_active:
+        with self.or_ended():
             self.core.session_lost(key, number, now=self._clock.monotonic())
             self.step()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _end(self, error: Exception) -> None:
+        if self._is_active:
+            self._retire()
+            self._on_end(self, error)
+
+    def _retire(self) -> None:
+        """Close the sessions of this partition's legs, and let nobody wait for us any more."""
+        self._is_active = False
+        self._sessions.abandon(self._listener)
+        self._settled.set()
+        self._stepped.set()
 
     # --- writing ----------------------------------------------------------------------------------
 
     async def _write_on(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_WRITE_S):
-                    await self._due.wait()
-            self._idle.clear()
-            self._due.clear()
-            batch = self.core.take_batch()
-            if batch is not None and not await self._write(batch):
-                return
-            self._idle.set()
+        try:
+            while self._is_active:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(IDLE_WRITE_S):
+                        await self._due.wait()
+                async with self._one_batch:
+                    self._due.clear()
+                    batch = self.core.take_batch()
+                    if batch is not None:
+                        await self._write(batch)
+                if not self._due.is_set():
+                    self._settled.set()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody writes from here on: told by on_end
+            self._end(error)
 
-    async def _write(self, batch: WriteBatch) -> bool:
-        """Write a batch, however long the database takes to come back; False if we are fenced off."""
+    async def _write(self, batch: WriteBatch) -> None:
+        """Write a batch, however long the database takes to come back."""
         attempt = 0
         while True:
             try:
                 with metrics.BATCH_WRITE.time():
                     await self._store.write(batch)
-            except Fenced as error:
-                self._is_active = False
-                metrics.EPOCH_FENCINGS.inc()
-                _log.warning(
-                    "partition_fenced", partition=batch.partition, epoch=batch.epoch, error=str(error)
-                )
-                self._on_fenced(self)
-                return False
+            except (Fenced, WriteOutOfOrder):
+                raise
             except StorageError as error:
                 attempt += 1
-                self.write_failure = error
-                metrics.WRITE_FAILURES[type(error).__name__].inc()
-                if attempt == 1:
-                    _log.error("write_failed", partition=batch.partition, error=str(error))
+                self._note_failure(error, attempt)
                 await asyncio.sleep(self._backoff.delay_s(attempt, random.random()))  # noqa: S311 - jitter
             else:
                 break
-        if self.write_failure is not None:
-            _log.info("write_recovered", partition=batch.partition, attempts=attempt)
-            self.write_failure = None
+        self.write_failure = None
+        self._store_outage.end()
         self.stored_next_offset = batch.next_offset
         _report(batch)
-        return True
+
+    def _note_failure(self, error: StorageError, attempt: int) -> None:
+        metrics.WRITE_FAILURES[type(error).__name__].inc()
+        self.write_failure = str(error)
+        if isinstance(error, StoreUnavailable):
+            self._store_outage.note(error)
+        elif attempt % REMIND_AFTER_ATTEMPTS == 1:
+            _log.error("write_refused", partition=self.core.partition, error=str(error), attempt=attempt)
 
 
 def _report(batch: WriteBatch) -> None:
     """Count and log what has become durable."""
     metrics.BATCHES_WRITTEN.inc()
     metrics.ENTRIES_WRITTEN.inc(len(batch.entries))
+    origins = {call.call_id: call.origin_ts for call in batch.calls}
     for entry in batch.entries:
-        _report_entry(entry)
+        _report_entry(entry, origins.get(entry.call_id))
     for change in batch.incidents:
         metrics.ALERTS[change.rule_id, change.state].inc()
         _log.info(
@@ -185,12 +229,14 @@ def _report(batch: WriteBatch) -> None:
         )
 
 
-def _report_entry(entry: LogEntry) -> None:
+def _report_entry(entry: LogEntry, origin_ts: int | None) -> None:
     match entry.body:
-        case Utterance(redactions=redactions):
+        case Utterance(redactions=redactions, final_at=final_at):
             metrics.UTTERANCES.inc()
             for redaction in redactions:
                 metrics.REDACTIONS[redaction.kind].inc()
+            if final_at is not None and origin_ts is not None:
+                metrics.FINAL_LATENCY.observe(max(final_at - origin_ts - entry.end_ms, 0) / 1000)
         case Gap(reason=reason):
             metrics.GAPS[reason].inc()
             metrics.GAP_SECONDS[reason].inc((entry.end_ms - entry.start_ms) / 1000)

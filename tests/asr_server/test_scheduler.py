@@ -127,3 +127,22 @@ async def test_a_closed_scheduler_gives_up_what_waits_and_takes_nothing_new(gate
 
     assert waiting.future.cancelled()
     assert late.future.cancelled()
+
+
+async def test_one_of_several_threads_is_kept_free_of_partials() -> None:
+    scheduler = Scheduler(threads=2, max_waiting_partials=8)
+    release, ran = threading.Event(), []
+
+    def partial() -> None:
+        assert release.wait(DEADLINE_S), "never released"
+        ran.append("partial")
+
+    partials = [scheduler.submit(Priority.PARTIAL, n, partial) for n in range(3)]
+    final = scheduler.submit(Priority.FINAL, "final", lambda: ran.append("final"))
+    async with asyncio.timeout(DEADLINE_S):
+        await final.result()
+        release.set()
+        await asyncio.gather(*(job.result() for job in partials))
+    scheduler.close()
+
+    assert ran == ["final", "partial", "partial", "partial"]

@@ -1,0 +1,334 @@
+"""How the records of one partition reach its core, and when they had better wait in Kafka.
+
+A record is handled once it has been decoded and its call looked up, in order. Whatever stands in the way (the
+database does not tell whether the call is known, the dead-letter topic cannot be reached, a leg has more audio
+than its recogniser can follow), the answer is one: go back to the record, hold the partition for a while,
+try again. Nothing is dropped, and no other partition waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from qa_service import metrics
+from qa_service.contract.errors import ContractViolation, UnknownVersion
+from qa_service.contract.records import (
+    AudioFrame,
+    CallEnd,
+    CallRecord,
+    LegPause,
+    LegResume,
+    LegStart,
+    LegStop,
+    LegUpdate,
+    decode_record,
+)
+from qa_service.domain.poison import PoisonGuard
+from qa_service.domain.writes import StoredCall
+from qa_service.storage.errors import StorageError
+from qa_service.storage.store import Store
+from qa_service.worker.clock import Clock
+from qa_service.worker.dead_letters import DeadLetters
+from qa_service.worker.outage import Outage
+from qa_service.worker.owner import PartitionOwner
+from qa_service.worker.rule_book import RuleSets
+
+_log = structlog.get_logger(__name__)
+
+HoldReason: TypeAlias = Literal["poison", "version", "database", "dead_letters", "recogniser", "capacity"]
+"""Why a partition is not read.
+
+``poison``, ``version``: a person has to act. ``database``, ``dead_letters``: they do not answer.
+``recogniser``: a leg's audio is far ahead of its results. ``capacity``: as many legs as the worker may hold,
+and none of them here.
+"""
+
+RETRY_AFTER_S = 1.0
+"""A partition that was held for something outside tries again after this."""
+LOOK_UP_WITHIN_S = 5.0
+"""For what the database knows of the calls of one poll; the main loop waits for it."""
+LOOK_UPS_AT_ONCE = 4
+"""One less than the connections a process has by default: writers go on meanwhile."""
+REVIEW_EVERY = 100
+"""Records between two looks whether a leg is too far ahead of its recogniser: at most 20 s of audio (200 ms a
+frame), and a part of what the buffer of a leg still holds then."""
+TRICKLE_AFTER_S = 5.0
+"""A partition held for its recogniser, which does answer, reads a little after this: an utterance that does not
+end (hold music) is ended by the audio that comes after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderTools:
+    """What the readers of a worker share."""
+
+    consumer: AIOKafkaConsumer
+    store: Store
+    store_outage: Outage
+    rule_sets: RuleSets
+    dead_letters: DeadLetters
+    dead_letters_outage: Outage
+    clock: Clock
+
+
+class PartitionReader:
+    """Feeds one partition's records to its owner's core, while the partition is assigned to us."""
+
+    def __init__(
+        self, partition: TopicPartition, owner: PartitionOwner, tools: ReaderTools, guard: PoisonGuard
+    ) -> None:
+        self.partition = partition
+        self.owner = owner
+        self.held_for: HoldReason | None = None
+        """Why the partition is not read at present; None: it is."""
+        self.stopped: str | None = None
+        """What a person has to deal with before the partition is read on."""
+        self._stop_reason: Literal["poison", "version"] = "poison"
+        self._tools = tools
+        self._guard = guard
+        self._is_assigned = False
+        self._retry: tuple[HoldReason, float] | None = None
+        self._behind_since: float | None = None
+        self._trickle = 0
+        """Records that may be read although a leg is far ahead of its recogniser."""
+
+    # --- assigned or not --------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Read from where the core stands; the partition is assigned to us."""
+        self._is_assigned = True
+        self.held_for = None
+        consumer = self._tools.consumer
+        consumer.seek(self.partition, self.owner.core.position)
+        if self.stopped is not None:
+            self.held_for = self._stop_reason
+        else:
+            consumer.resume(self.partition)
+
+    def park(self) -> None:
+        """The partition may go elsewhere; what was fetched and not handled is fetched again."""
+        self._is_assigned = False
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the partition is assigned to us and its core can be trusted."""
+        return self._is_assigned and self.owner.is_active
+
+    # --- records ----------------------------------------------------------------------------------
+
+    async def take(self, records: list[ConsumerRecord]) -> None:
+        """Feed records to the core, in order, as far as that is possible now."""
+        if not self.is_current or self.held_for is not None:
+            return
+        decoded = [(record, _decode(record)) for record in records]
+        if not await self._look_up(content for _, content in decoded):
+            return
+        counts = _Counts(self._guard)
+        for number, (record, content) in enumerate(decoded, start=1):
+            if record.offset < self.owner.core.position:
+                continue  # the partition was taken up again since, from further on
+            if isinstance(content, UnknownVersion):
+                self._stop(str(content), "version")
+                break
+            if isinstance(content, CallRecord):
+                content = self._handle(record, content, counts)  # noqa: PLW2901 - it may be refused after all
+            if isinstance(content, ContractViolation):
+                counts.settle()
+                if not await self._refuse(record, content):
+                    break
+            if not self.is_current:
+                break
+            if number % REVIEW_EVERY == 0 and self._is_to_wait(REVIEW_EVERY):
+                self._give_back("recogniser")
+                break
+        counts.settle()
+        if self.owner.is_active:
+            with self.owner.or_ended():
+                self.owner.step()
+
+    def _handle(
+        self, record: ConsumerRecord, content: CallRecord, counts: _Counts
+    ) -> ContractViolation | None:
+        owner = self.owner
+        with owner.or_ended():
+            try:
+                outcome = owner.core.handle(
+                    content, record.offset, record_ms=record.timestamp, now=self._tools.clock.monotonic()
+                )
+            except ContractViolation as violation:
+                return violation
+            counts.note(content, is_repeated=outcome == "repeated")
+        return None
+
+    async def _look_up(self, contents: Iterable[CallRecord | ContractViolation | UnknownVersion]) -> bool:
+        """Fetch the calls that are not in memory: they may have ended long ago, and be back."""
+        core = self.owner.core
+        named = dict.fromkeys(content.call_id for content in contents if isinstance(content, CallRecord))
+        unknown = iter([call_id for call_id in named if not core.knows(call_id)])
+        try:
+            async with asyncio.timeout(LOOK_UP_WITHIN_S):
+                await asyncio.gather(*(self._adopt_each(unknown) for _ in range(LOOK_UPS_AT_ONCE)))
+        except (StorageError, TimeoutError) as error:
+            self._tools.store_outage.note(error)
+            if self.is_current:
+                self._give_back("database")
+            return False
+        return self.is_current
+
+    async def _adopt_each(self, call_ids: Iterator[str]) -> None:
+        for call_id in call_ids:
+            stored = await self._tools.store.load_call(call_id)
+            self._tools.store_outage.end()
+            if stored is not None:
+                await self._adopt(stored)
+
+    async def _adopt(self, stored: StoredCall) -> None:
+        await self._tools.rule_sets.prepare([stored])
+        with self.owner.or_ended():
+            if not self.owner.core.knows(stored.call.call_id):
+                self.owner.core.adopt(stored)
+
+    async def _refuse(self, record: ConsumerRecord, violation: ContractViolation) -> bool:
+        """Put a record on the dead-letter topic; False if reading is to stop here."""
+        try:
+            await self._tools.dead_letters.send(record, violation)
+        except (KafkaError, TimeoutError) as error:
+            self._tools.dead_letters_outage.note(error)
+            if self.is_current:
+                self._give_back("dead_letters", at=record.offset)
+            return False
+        self._tools.dead_letters_outage.end()
+        if not self.is_current:
+            return False
+        self.owner.core.skip(record.offset)
+        why = self._guard.note_bad()
+        if why is not None:
+            self._stop(why, "poison")
+        return why is None
+
+    # --- waiting ----------------------------------------------------------------------------------
+
+    def _stop(self, why: str, reason: Literal["poison", "version"]) -> None:
+        """Stop at a record that only a person can deal with; calls in progress end by their time-outs."""
+        self.stopped, self._stop_reason = why, reason
+        self._go_back(self.owner.core.position)
+        self._hold(reason)
+        _log.error(
+            "partition_stopped",
+            partition=self.partition.partition,
+            offset=self.owner.core.position,
+            reason=why,
+            remedy="repair the producer, then restart the worker",
+        )
+
+    def _give_back(self, reason: HoldReason, at: int | None = None) -> None:
+        """Leave the records that were not handled to a later poll."""
+        self._go_back(self.owner.core.position if at is None else at)
+        self._hold(reason)
+        if reason == "recogniser":
+            self._behind_since = self._behind_since or self._tools.clock.monotonic()
+        else:
+            self._retry = reason, self._tools.clock.monotonic() + RETRY_AFTER_S
+
+    def _go_back(self, offset: int) -> None:
+        self._tools.consumer.seek(self.partition, offset)
+
+    def review(self, *, is_full: bool, recogniser_answers: bool) -> None:
+        """Decide anew whether the partition is to be read; called a few times a second."""
+        reason = self._reason_to_wait(is_full=is_full, recogniser_answers=recogniser_answers)
+        if reason == self.held_for:
+            return
+        if reason is not None:
+            self._hold(reason)
+        elif self.held_for is not None:
+            self.held_for = None
+            self._tools.consumer.resume(self.partition)
+
+    def _hold(self, reason: HoldReason) -> None:
+        self.held_for = reason
+        self._tools.consumer.pause(self.partition)
+
+    def _reason_to_wait(self, *, is_full: bool, recogniser_answers: bool) -> HoldReason | None:
+        now = self._tools.clock.monotonic()
+        if self.stopped is not None:
+            return self._stop_reason
+        if self.owner.write_failure is not None:
+            return "database"
+        if self._retry is not None:
+            reason, due = self._retry
+            if now < due:
+                return reason
+            self._retry = None
+        if self._is_behind(now, recogniser_answers=recogniser_answers):
+            return "recogniser"
+        if is_full and not self.owner.core.live_legs:
+            return "capacity"
+        return None
+
+    def _is_behind(self, now: float, *, recogniser_answers: bool) -> bool:
+        if not self.owner.core.is_far_behind:
+            self._behind_since, self._trickle = None, 0
+            return False
+        if self._trickle > 0:
+            return False
+        if self._behind_since is None:
+            self._behind_since = now
+        if recogniser_answers and now - self._behind_since >= TRICKLE_AFTER_S:
+            self._behind_since, self._trickle = now, REVIEW_EVERY
+            return False
+        return True
+
+    def _is_to_wait(self, records: int) -> bool:
+        """Whether a leg is too far ahead of its recogniser, after ``records`` more."""
+        self._trickle -= records
+        return self._trickle <= 0 and self.owner.core.is_far_behind
+
+
+class _Counts:
+    """What a poll brought, counted once for all its records."""
+
+    def __init__(self, guard: PoisonGuard) -> None:
+        self._guard = guard
+        self._good = 0
+        self._audio = 0
+        self._repeated = 0
+
+    def note(self, content: CallRecord, *, is_repeated: bool) -> None:
+        """Count a record that was handled."""
+        self._good += 1
+        if isinstance(content.record, AudioFrame):
+            self._audio += 1
+            self._repeated += is_repeated
+        else:
+            metrics.RECORDS[_TYPES[type(content.record)]].inc()
+
+    def settle(self) -> None:
+        """Pass on what was counted."""
+        if self._good:
+            self._guard.note_good(self._good)
+        metrics.RECORDS["audio"].inc(self._audio)
+        metrics.FRAMES_REPEATED.inc(self._repeated)
+        self._good = self._audio = self._repeated = 0
+
+
+def _decode(record: ConsumerRecord) -> CallRecord | ContractViolation | UnknownVersion:
+    try:
+        return decode_record(record.key, record.headers, record.value)
+    except (ContractViolation, UnknownVersion) as error:
+        return error
+
+
+_TYPES: dict[type, str] = {
+    LegStart: "start",
+    LegUpdate: "update",
+    LegPause: "pause",
+    LegResume: "resume",
+    LegStop: "stop",
+    CallEnd: "call_end",
+}

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import get_args
+
+from hypothesis import given, strategies as st
+
+from qa_service.domain.emotions import EMOTIONS, Emotion, Role, decide_emotion_policy
+from qa_service.protocol import events
+
+roles = st.sampled_from(get_args(Role))
+consents = st.sampled_from([True, False, None])
+
+
+@given(roles, st.booleans(), consents)
+def test_only_an_explicit_customer_who_has_not_opted_out_is_on(
+    role: Role, explicit: bool, consent: bool | None
+) -> None:
+    policy = decide_emotion_policy(role=role, role_is_explicit=explicit, emotion_consent=consent)
+
+    assert (policy == "on") == (role == "customer" and explicit and consent is not False)
+
+
+@given(roles, st.booleans(), consents)
+def test_the_policy_alone_tells_of_a_refusal(role: Role, explicit: bool, consent: bool | None) -> None:
+    policy = decide_emotion_policy(role=role, role_is_explicit=explicit, emotion_consent=consent)
+
+    assert (policy == "off_opt_out") == (consent is False)
+
+
+def test_the_labels_are_those_of_the_protocol() -> None:
+    assert get_args(Emotion) == EMOTIONS == events.EMOTIONS
