@@ -1,7 +1,7 @@
 """The one list of log events of all parts: what each tells an operator, and what to do where that helps.
 
-The table in the documentation is made from it; a test sees to it that every event logged in the package stands
-here, and that nothing else does. Level and place are not repeated: they are read from the code.
+The table in the documentation is made from it; a test sees to it that every event logged in the package
+stands here, and that nothing else does. Level and place are read from the code instead.
 """
 
 from __future__ import annotations
@@ -10,16 +10,25 @@ from collections.abc import Mapping
 from typing import Final
 
 EVENTS: Final[Mapping[str, str]] = {
-    # --- Worker -----------------------------------------------------------------------------------
-    "worker_started": "The worker has everything it needs; the rule set for new calls and the recogniser it will use.",
+    # --- Worker -------------------------------------------------------------------------------------
+    "worker_started": (
+        "The worker has everything it needs; the rule set for new calls and the recogniser it will use."
+    ),
     "worker_stopped": "The worker has written what was due and has left the group.",
     "partition_claimed": "A partition is ours in the database, and is read from `position` on.",
-    "partition_fenced": "Another worker has claimed the partition since; our late write was refused.",
-    "partition_held_back": "Records of the partition wait in Kafka: the database does not write, or as many legs are "
-    "live as QA_MAX_LEGS allows (`full`).",
-    "partition_stopped": "The partition is not read any further until a person has acted; see `reason` and `remedy`.",
-    "revoked_before_written": "A partition was taken away before all was written; its next owner reads that again.",
-    "offset_out_of_range": "Retention has deleted records that were not read; reading goes on where the log begins.",
+    "partition_held_back": (
+        "Records of the partition wait in Kafka: the database does not write, or as many legs are live as "
+        "QA_MAX_LEGS allows (`full`)."
+    ),
+    "partition_stopped": (
+        "The partition is not read any further until a person has acted; see `reason` and `remedy`."
+    ),
+    "revoked_before_written": (
+        "A partition was taken away before all was written; its next owner reads that again."
+    ),
+    "offset_out_of_range": (
+        "Retention has deleted records that were not read; reading goes on where the log begins."
+    ),
     "kafka_read_failed": "A poll failed; tried again with growing pauses.",
     "kafka_recovered": "Polls succeed again.",
     "advisory_commit_failed": "Offsets for dashboards were not committed; normal during a rebalance.",
@@ -32,29 +41,43 @@ EVENTS: Final[Mapping[str, str]] = {
     "incident_updated": "An incident has new evidence.",
     "incident_closed": "An incident is over.",
     "incident_withdrawn": "An incident turned out not to hold.",
-    "rule_set_missing": "A stored call is pinned to a rule set that is not in the database; it goes on with the present "
-    "one. Cannot happen unless rows were deleted by hand.",
-    "session_lost": "A recogniser session ended other than we asked; its audio is replayed into a new one. At level "
-    "error, trying again will not help: see `detail`.",
+    "rule_set_missing": (
+        "A stored call is pinned to a rule set that is not in the database; it goes on with the present "
+        "one. Cannot happen unless rows were deleted by hand."
+    ),
+    "rule_set_unreadable": (
+        "A stored rule set was written for another version of the rule language; its calls go on with the "
+        "present one."
+    ),
+    "session_lost": (
+        "A recogniser session ended other than we asked; its audio is replayed into a new one. At level "
+        "error, trying again will not help: see `detail`."
+    ),
     "session_abandoned": "The worker gave a recogniser session up and replays its audio; see `reason`.",
     "session_failed": "A fault of our own in a session, with its traceback; please report it.",
-    "partials_not_published": "Kafka does not take partial results; they are dropped. At most one line a minute.",
-    # --- Database ---------------------------------------------------------------------------------
+    "partials_not_published": (
+        "Kafka does not take partial results; they are dropped. At most one line a minute."
+    ),
+    # --- Database -----------------------------------------------------------------------------------
     "database_retried": "A failure that may pass by itself; tried again for 10 s before it is reported.",
     "store_unavailable": "The database does not let a partition be claimed, or a call be read; tried again.",
-    "write_failed": "A transaction did not get through; tried again for ever, and logged once.",
+    "write_refused": "The database answers and refuses a transaction; tried again, and told of now and then.",
     "write_recovered": "Transactions get through again.",
-    # --- Relay ------------------------------------------------------------------------------------
+    # --- Relay --------------------------------------------------------------------------------------
     "relay_started": "The relay has everything it needs.",
     "relay_stopped": "The relay has ended its last round.",
     "alert_published": "Kafka has acknowledged an alert; `age_ms` after it became durable.",
-    "calls_not_published": "Kafka did not take events of some calls in this round; they are tried again, in order.",
+    "calls_not_published": (
+        "Kafka did not take events of some calls in this round; they are tried again, in order."
+    ),
     "event_not_published": "One event of those.",
-    "event_settled_late": "An event that was given up in an earlier round has been settled, while another relay had it.",
+    "event_settled_late": (
+        "An event that was given up in an earlier round has been settled, while another relay had it."
+    ),
     "outbox_unreachable": "The outbox cannot be read; tried again with growing pauses.",
     "outbox_reached_again": "The outbox can be read again.",
     "outbox_wait_failed": "Waiting for news of the outbox failed; it is looked at after a pause instead.",
-    # --- Asr-server -------------------------------------------------------------------------------
+    # --- Asr-server ---------------------------------------------------------------------------------
     "asr_server_listening": "The port is open; sessions are refused until the models are loaded.",
     "asr_server_ready": "The models are loaded and have recognised something.",
     "model_fetching": "How the fetching of a model file goes.",
@@ -62,7 +85,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "session_closed": "A session has ended.",
     "look_failed": "An intermediate recognition failed; the final will tell.",
     "recognition_failed": "A final recognition failed; the client was told so for this utterance.",
-    # --- All --------------------------------------------------------------------------------------
+    # --- All ----------------------------------------------------------------------------------------
     "kafka_unreachable": "No broker answers at start; tried again for `trying_for_s` seconds.",
     "kafka_client_not_stopped": "A Kafka client did not stop in time and was left to itself.",
     "kafka_client_close_failed": "A Kafka client that never started could not be closed cleanly.",

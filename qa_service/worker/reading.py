@@ -9,7 +9,8 @@ try again. Nothing is dropped, and no other partition waits for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -59,9 +60,9 @@ LOOK_UPS_AT_ONCE = 4
 REVIEW_EVERY = 100
 """Records between two looks whether a leg is too far ahead of its recogniser: at most 20 s of audio (200 ms a
 frame), and a part of what the buffer of a leg still holds then."""
-TRICKLE_AFTER_S = 5.0
-"""A partition held for its recogniser, which does answer, reads a little after this: an utterance that does not
-end (hold music) is ended by the audio that comes after it."""
+STANDSTILL_S = 30.0
+"""A partition held for a recogniser that answers, and yet covers nothing for so long, is read on: an utterance
+that does not end (hold music) is only ended by the audio that comes after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,14 @@ class PartitionReader:
         self._guard = guard
         self._is_assigned = False
         self._retry: tuple[HoldReason, float] | None = None
-        self._behind_since: float | None = None
-        self._trickle = 0
-        """Records that may be read although a leg is far ahead of its recogniser."""
+        self._standstill: tuple[int, float] | None = None
+        """While a leg is far ahead of its recogniser: ``next_offset``, and since when it stands there."""
+        self._reads_on = False
+        """Whether to read although a leg is far ahead of its recogniser."""
+        self._absent: set[str] = set()
+        """Calls of the present poll that the database does not know."""
+        self._undelivered: int | None = None
+        """Record that is to go to the dead-letter topic, and has not got there yet."""
 
     # --- assigned or not --------------------------------------------------------------------------
 
@@ -124,14 +130,17 @@ class PartitionReader:
 
     async def take(self, records: list[ConsumerRecord]) -> None:
         """Feed records to the core, in order, as far as that is possible now."""
-        if not self.is_current or self.held_for is not None:
+        if not self.is_current:
+            return
+        if self.held_for is not None:  # fetched just before the partition was held
+            self._go_back(self.owner.core.position)
             return
         decoded = [(record, _decode(record)) for record in records]
         if not await self._look_up(content for _, content in decoded):
             return
         counts = _Counts(self._guard)
         for number, (record, content) in enumerate(decoded, start=1):
-            if record.offset < self.owner.core.position:
+            if record.offset < self.owner.core.position and record.offset != self._undelivered:
                 continue  # the partition was taken up again since, from further on
             if isinstance(content, UnknownVersion):
                 self._stop(str(content), "version")
@@ -144,10 +153,11 @@ class PartitionReader:
                     break
             if not self.is_current:
                 break
-            if number % REVIEW_EVERY == 0 and self._is_to_wait(REVIEW_EVERY):
+            if number % REVIEW_EVERY == 0 and self.owner.core.is_far_behind and not self._reads_on:
                 self._give_back("recogniser")
                 break
         counts.settle()
+        self._absent.clear()
         if self.owner.is_active:
             with self.owner.or_ended():
                 self.owner.step()
@@ -170,22 +180,28 @@ class PartitionReader:
         """Fetch the calls that are not in memory: they may have ended long ago, and be back."""
         core = self.owner.core
         named = dict.fromkeys(content.call_id for content in contents if isinstance(content, CallRecord))
-        unknown = iter([call_id for call_id in named if not core.knows(call_id)])
+        unknown = deque(call_id for call_id in named if not core.knows(call_id) and call_id not in self._absent)
+        if not unknown:
+            return True
         try:
             async with asyncio.timeout(LOOK_UP_WITHIN_S):
                 await asyncio.gather(*(self._adopt_each(unknown) for _ in range(LOOK_UPS_AT_ONCE)))
         except (StorageError, TimeoutError) as error:
+            unknown.clear()
             self._tools.store_outage.note(error)
             if self.is_current:
                 self._give_back("database")
             return False
         return self.is_current
 
-    async def _adopt_each(self, call_ids: Iterator[str]) -> None:
-        for call_id in call_ids:
+    async def _adopt_each(self, call_ids: deque[str]) -> None:
+        while call_ids:
+            call_id = call_ids.popleft()
             stored = await self._tools.store.load_call(call_id)
             self._tools.store_outage.end()
-            if stored is not None:
+            if stored is None:
+                self._absent.add(call_id)
+            else:
                 await self._adopt(stored)
 
     async def _adopt(self, stored: StoredCall) -> None:
@@ -201,8 +217,10 @@ class PartitionReader:
         except (KafkaError, TimeoutError) as error:
             self._tools.dead_letters_outage.note(error)
             if self.is_current:
+                self._undelivered = record.offset
                 self._give_back("dead_letters", at=record.offset)
             return False
+        self._undelivered = None
         self._tools.dead_letters_outage.end()
         if not self.is_current:
             return False
@@ -231,9 +249,7 @@ class PartitionReader:
         """Leave the records that were not handled to a later poll."""
         self._go_back(self.owner.core.position if at is None else at)
         self._hold(reason)
-        if reason == "recogniser":
-            self._behind_since = self._behind_since or self._tools.clock.monotonic()
-        else:
+        if reason != "recogniser":  # that is reviewed by itself
             self._retry = reason, self._tools.clock.monotonic() + RETRY_AFTER_S
 
     def _go_back(self, offset: int) -> None:
@@ -272,22 +288,17 @@ class PartitionReader:
         return None
 
     def _is_behind(self, now: float, *, recogniser_answers: bool) -> bool:
-        if not self.owner.core.is_far_behind:
-            self._behind_since, self._trickle = None, 0
+        core = self.owner.core
+        if not core.is_far_behind:
+            self._standstill, self._reads_on = None, False
             return False
-        if self._trickle > 0:
-            return False
-        if self._behind_since is None:
-            self._behind_since = now
-        if recogniser_answers and now - self._behind_since >= TRICKLE_AFTER_S:
-            self._behind_since, self._trickle = now, REVIEW_EVERY
-            return False
-        return True
-
-    def _is_to_wait(self, records: int) -> bool:
-        """Whether a leg is too far ahead of its recogniser, after ``records`` more."""
-        self._trickle -= records
-        return self._trickle <= 0 and self.owner.core.is_far_behind
+        next_offset = core.next_offset
+        if self._standstill is None or self._standstill[0] != next_offset or not recogniser_answers:
+            self._standstill, self._reads_on = (next_offset, now), False
+        elif now - self._standstill[1] > STANDSTILL_S and not self._reads_on:
+            self._reads_on = True
+            _log.warning("partition_stood_still", partition=self.partition.partition, offset=next_offset)
+        return not self._reads_on
 
 
 class _Counts:

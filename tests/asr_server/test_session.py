@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from qa_service.asr_server import AsrServer, Models, ServerConfig, serve
+from qa_service.asr_server import AsrServer, Models, ServerConfig, serve, session
 from qa_service.asr_server.engines.scripted import ScriptedEngine
 from qa_service.asr_server.voice_activity import LoudnessDetector
 from tests.asr_server.support import (
@@ -413,3 +413,33 @@ async def test_an_utterance_without_a_pause_is_cut_at_a_minute_and_goes_on(serve
         assert len(words) - len(said) <= 1  # the word that is cut
         assert set(said) <= set(words)
         assert first["item_id"] != second["item_id"]
+
+
+async def test_a_manual_turn_shows_partials_under_the_id_that_its_commit_will_carry(
+    server: AsrServer,
+) -> None:
+    async with connected(server.url, MANUAL_8K) as client:
+        for _ in range(3):
+            await client.append(spoken(*(f"w{n}" for n in range(8))))
+            partial = await client.receive_until(".text")
+        await client.send(COMMIT)
+        await client.finish()
+
+        (committed,) = client.of_type("committed")
+        assert partial["item_id"] == committed["item_id"]
+        assert client.transcripts[0].startswith(partial["text"])
+
+
+async def test_a_manual_turn_without_end_is_bounded(
+    server: AsrServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_MAX_MANUAL_TURN_MS", 1000)
+    async with connected(server.url, MANUAL_8K) as client:
+        await client.append(spoken("w1") + silence(3.0) + spoken("w2"))
+        error = (await client.receive_until("error"))["error"]
+        await client.send(COMMIT)
+        await client.append(spoken("w3"))
+        await client.finish()
+
+        assert (error["code"], error["param"]) == ("invalid_value", "audio")
+        assert client.transcripts == ["w1", "w3"]

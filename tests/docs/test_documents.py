@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -148,7 +149,7 @@ def protocol_citations() -> dict[str, str]:
     files = [
         *(ROOT / "qa_service" / "protocol").glob("*.py"),
         *(ROOT / "qa_service" / "asr").glob("*.py"),
-        *(path for path in (ROOT / "qa_service" / "asr_server").glob("*.py")),
+        *(ROOT / "qa_service" / "asr_server").glob("*.py"),
         *(ROOT / "tests" / "protocol").glob("*.py"),
     ]
     return {
@@ -217,9 +218,8 @@ def test_the_example_with_our_helper_sends_records_that_we_accept(monkeypatch):
     sent: list[CallRecord] = []
 
     class Producer:
-        async def send(self, _topic, value=None, key=None, partition=None, timestamp_ms=None, headers=None):
-            import asyncio  # noqa: PLC0415 - the example brings the loop
-
+        async def send(self, _topic, *, key, value, headers, timestamp_ms):
+            assert timestamp_ms > 0
             sent.append(decode_record(key, headers, value))
             done = asyncio.get_running_loop().create_future()
             done.set_result(None)

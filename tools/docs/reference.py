@@ -177,12 +177,29 @@ class LogCall:
 
 def find_log_calls() -> list[LogCall]:
     """All places of the package that log."""
-    package = ROOT / "qa_service"
-    return [call for path in sorted(package.rglob("*.py")) for call in _find_in(path)]
+    paths = sorted((ROOT / "qa_service").rglob("*.py"))
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    outages = [name for tree in trees.values() for name in _find_outages(tree)]
+    calls = [call for path, tree in trees.items() for call in _find_in(path, tree)]
+    return [named for call in calls for named in _name_outages(call, outages)]
 
 
-def _find_in(path: Path) -> Iterator[LogCall]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _find_outages(tree: ast.Module) -> Iterator[str]:
+    """The names of troubles that are told as ``<name>_unavailable`` and ``<name>_recovered``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Outage":
+            yield from (str(argument.value) for argument in node.args if isinstance(argument, ast.Constant))
+
+
+def _name_outages(call: LogCall, outages: Iterable[str]) -> Iterator[LogCall]:
+    if call.module != "qa_service.worker.outage":
+        yield call
+        return
+    for name in outages:
+        yield LogCall(call.event.replace("*", name), call.levels, call.module)
+
+
+def _find_in(path: Path, tree: ast.Module) -> Iterator[LogCall]:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     chosen: dict[str, tuple[str, ...]] = {}
     for node in ast.walk(tree):

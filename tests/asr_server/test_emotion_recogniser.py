@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import qa_service.samples
+from qa_service.asr_server.emotion import WEIGHTS_PATH, EmotionModel
+from qa_service.asr_server.emotion_recogniser import VoiceEmotions
+from qa_service.models import ensure
+from qa_service.protocol import EMOTIONS
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture
+def emotions(cache_dir: Path) -> VoiceEmotions:
+    return VoiceEmotions(EmotionModel.load(WEIGHTS_PATH, ensure("whisper-base-layer3", cache_dir)))
+
+
+@pytest.fixture
+def utterance() -> np.ndarray:
+    """A customer of a sample call, 3.5 s."""
+    call = Path(qa_service.samples.__file__).parent / "de-angry-customer.flac"
+    legs, _ = soundfile.read(call, dtype="float32", start=58_000, frames=28_000)
+    return np.ascontiguousarray(legs[:, 0])
+
+
+def test_an_utterance_is_judged_with_a_label_of_the_protocol_or_none(
+    emotions: VoiceEmotions, utterance: np.ndarray
+) -> None:
+    estimate = emotions.open().judge(emotions.hear(utterance))
+
+    assert estimate.label in {*EMOTIONS, None}
+    assert 0 <= estimate.confidence <= 1
+
+
+def test_silence_is_not_judged(emotions: VoiceEmotions) -> None:
+    estimate = emotions.open().judge(emotions.hear(np.zeros(16_000, dtype=np.float32)))
+
+    assert estimate.label is None
+
+
+def test_hearing_teaches_nothing_and_judging_teaches_the_service(
+    emotions: VoiceEmotions, utterance: np.ndarray
+) -> None:
+    untaught = emotions.service
+    heard = emotions.hear(utterance)
+    after_hearing = emotions.service
+    emotions.open().judge(heard)
+
+    assert after_hearing is untaught
+    assert emotions.service is not untaught
+
+
+def test_what_another_model_heard_is_refused(emotions: VoiceEmotions) -> None:
+    with pytest.raises(TypeError, match="str"):
+        emotions.open().judge("something else")

@@ -1,0 +1,70 @@
+"""What every client has to see of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from tests.clients.running import Event
+
+_RESULT = "conversation.item.input_audio_transcription"
+_AFTER_SPEECH = (
+    "input_audio_buffer.committed",
+    "conversation.item.created",
+    f"{_RESULT}.completed",
+)
+_VAD_ORDER = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", *_AFTER_SPEECH)
+
+
+def assert_whole_session(
+    events: Sequence[Event], *, transcripts: Sequence[str], manual: bool, rate_hz: int, language: str
+) -> None:
+    """A session from its creation to its end, with these transcripts and nothing amiss."""
+    kinds = [event["type"] for event in events]
+
+    assert kinds[:2] == ["session.created", "session.updated"]
+    assert kinds.index("session.finished") == len(kinds) - 1
+    assert "error" not in kinds
+    _assert_configured(events[1], manual=manual, rate_hz=rate_hz, language=language)
+
+    items = list(dict.fromkeys(_item(event) for event in events[2:-1]))
+    assert len(items) == len(transcripts)
+    for item, transcript in zip(items, transcripts, strict=True):
+        _assert_utterance(
+            [event for event in events[2:-1] if _item(event) == item],
+            transcript=transcript,
+            order=_AFTER_SPEECH if manual else _VAD_ORDER,
+            language=language,
+        )
+
+
+def _assert_configured(updated: Event, *, manual: bool, rate_hz: int, language: str) -> None:
+    session = updated["session"]
+    assert session["input_audio_format"] == "pcm"
+    assert session["sample_rate"] == rate_hz
+    assert session["input_audio_transcription"]["language"] == language
+    assert (session["turn_detection"] is None) == manual
+
+
+def _assert_utterance(
+    events: Sequence[Event], *, transcript: str, order: Sequence[str], language: str
+) -> None:
+    """The events of one item: in order, partials that only grow, the words that were said."""
+    partials = [event for event in events if event["type"] == f"{_RESULT}.text"]
+    others = [event for event in events if event not in partials]
+    final = events[-1]
+
+    assert [event["type"] for event in others] == list(order)
+    assert final["transcript"] == transcript
+    assert {event["language"] for event in (*partials, final)} == {language}
+    assert all(event["emotion"] for event in (*partials, final))
+
+    stable = [event["text"] for event in (*partials, {"text": transcript})]
+    assert all(later.startswith(earlier) for earlier, later in pairwise(stable)), stable
+    shown = [event["text"] + event["stash"] for event in partials]
+    assert all(text for text in shown), shown
+
+
+def _item(event: Event) -> str:
+    """Which utterance an event is about; `conversation.item.created` says it in another place."""
+    return event["item"]["id"] if "item" in event else event["item_id"]

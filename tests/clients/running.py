@@ -1,0 +1,99 @@
+"""Running a client program against our server, and what was seen on both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from structlog.testing import capture_logs
+
+# The longest run takes nine seconds by design (three of waiting, the rest of speaking at real time).
+_WITHIN_S: Final = 60.0
+# For the server to notice that the client has gone.
+_GONE_WITHIN_S: Final = 5.0
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A client that has ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    close_codes: tuple[int, ...]
+    """Of its sessions, as the server saw them."""
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+
+async def run_client(command: Sequence[str | Path], folder: Path) -> Run:
+    """Run a client in ``folder`` to its end; fail with what it said if it does not end in time.
+
+    Its environment is bare: no proxies, no home folder with somebody's configuration.
+    """
+    out, err = folder / "client.out", folder / "client.err"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "DASHSCOPE_API_KEY": "any",
+    }
+    began = time.monotonic()
+    with out.open("wb") as stdout, err.open("wb") as stderr, capture_logs() as logs:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=folder, env=environment, stdout=stdout, stderr=stderr
+        )
+        try:
+            async with asyncio.timeout(_WITHIN_S):
+                exit_code = await process.wait()
+        except TimeoutError:
+            said = (out.read_text(encoding="utf-8") + err.read_text(encoding="utf-8"))[-2000:]
+            raise AssertionError(f"the client has not ended after {_WITHIN_S:g} s; it said:\n{said}") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        seconds = time.monotonic() - began
+        close_codes = await _close_codes(logs)
+    return Run(
+        exit_code=exit_code,
+        stdout=out.read_text(encoding="utf-8"),
+        stderr=err.read_text(encoding="utf-8"),
+        seconds=seconds,
+        close_codes=close_codes,
+    )
+
+
+async def _close_codes(logs: list[Any]) -> tuple[int, ...]:
+    """How the server saw its sessions end; all that were opened have to."""
+    deadline = time.monotonic() + _GONE_WITHIN_S
+    while True:
+        opened = sum(entry["event"] == "session_opened" for entry in logs)
+        codes = tuple(entry["close_code"] for entry in logs if entry["event"] == "session_closed")
+        if len(codes) == opened or time.monotonic() > deadline:
+            assert len(codes) == opened, f"{opened} sessions opened, {len(codes)} closed when the client was gone"
+            return codes
+        await asyncio.sleep(0.02)
+
+
+def reports(run: Run) -> list[list[Any]]:
+    """What one of our own programs reported: lists that begin with ``opened``, ``event``, ``closed``, ``done``."""
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def events_after(marker: str, text: str) -> list[Event]:
+    """The JSON objects that a program printed, each after ``marker`` and over as many lines as it liked."""
+    decoder = json.JSONDecoder()
+    return [decoder.raw_decode(part.lstrip())[0] for part in text.split(marker)[1:]]
