@@ -15,10 +15,21 @@ EVENTS: Final[Mapping[str, str]] = {
         "The worker has everything it needs; the rule set for new calls and the recogniser it will use."
     ),
     "worker_stopped": "The worker has written what was due and has left the group.",
+    "stopped_before_written": "At the end not all was written in time; it is read again.",
+    "partitions_assigned": "A rebalance is over: which partitions are ours, and which are not any more.",
     "partition_claimed": "A partition is ours in the database, and is read from `position` on.",
-    "partition_held_back": (
-        "Records of the partition wait in Kafka: the database does not write, or as many legs are live as "
-        "QA_MAX_LEGS allows (`full`)."
+    "partition_fenced": (
+        "Another worker has claimed the partition since; our late write was refused. Now and then that is "
+        "normal."
+    ),
+    "partition_let_go": "The group does not know us as the reader of that partition any more.",
+    "partition_failed": (
+        "Work on a partition failed: a fault of our own, with its traceback, or something for a person, as "
+        "`error` says. It is loaded anew after a while."
+    ),
+    "partition_stood_still": (
+        "The recogniser answers and yet covers nothing of a leg; the partition is read on without waiting "
+        "for it."
     ),
     "partition_stopped": (
         "The partition is not read any further until a person has acted; see `reason` and `remedy`."
@@ -29,11 +40,16 @@ EVENTS: Final[Mapping[str, str]] = {
     "offset_out_of_range": (
         "Retention has deleted records that were not read; reading goes on where the log begins."
     ),
-    "kafka_read_failed": "A poll failed; tried again with growing pauses.",
-    "kafka_recovered": "Polls succeed again.",
+    "kafka_unavailable": "Reading does not succeed; told when it begins, and once a minute.",
+    "kafka_recovered": "Reading succeeds again.",
+    "proof_of_membership_failed": "Kafka did not say whether a partition is still ours; asked again.",
     "advisory_commit_failed": "Offsets for dashboards were not committed; normal during a rebalance.",
     "record_refused": "A record could not be used and went to the dead-letter topic.",
-    "dead_letter_failed": "The dead-letter topic does not take a record; its partition waits.",
+    "dead_letters_unavailable": (
+        "The dead-letter topic does not take records, perhaps because it does not exist; partitions with "
+        "such records wait."
+    ),
+    "dead_letters_recovered": "The dead-letter topic takes records again.",
     "call_started": "A call's first record was stored.",
     "call_ended": "All legs of a call have ended and are stored.",
     "gap_written": "A stretch of a leg has no transcript, other than by pause or silence of the platform.",
@@ -60,9 +76,11 @@ EVENTS: Final[Mapping[str, str]] = {
     ),
     # --- Database -----------------------------------------------------------------------------------
     "database_retried": "A failure that may pass by itself; tried again for 10 s before it is reported.",
-    "store_unavailable": "The database does not let a partition be claimed, or a call be read; tried again.",
+    "store_unavailable": (
+        "The database cannot be reached; told when it begins, and once a minute. Records wait in Kafka."
+    ),
+    "store_recovered": "The database answers again.",
     "write_refused": "The database answers and refuses a transaction; tried again, and told of now and then.",
-    "write_recovered": "Transactions get through again.",
     # --- Relay --------------------------------------------------------------------------------------
     "relay_started": "The relay has everything it needs.",
     "relay_stopped": "The relay has ended its last round.",

@@ -90,8 +90,6 @@ RECORDS = Family(
     _counter("qa_records", "Records read from the audio topic, by their type.", ["type"]),
     ("start", "update", "audio", "pause", "resume", "stop", "call_end"),
 )
-AUDIO_READ = _counter("qa_audio_read_seconds", "Seconds of audio read from Kafka, over all legs.")
-FRAMES_LOST = _counter("qa_frames_lost", "Frames that the numbering says existed and that never came.")
 FRAMES_REPEATED = _counter("qa_frames_repeated", "Frames that came again or too late and were left out.")
 POISON = Family(
     _counter(
@@ -105,10 +103,11 @@ PARTITIONS_PAUSED = Family(
     _gauge(
         "qa_partitions_paused",
         "Partitions this worker owns and does not read, by why: unreadable records, an unknown contract "
-        "version, or as many legs as it may hold.",
+        "version, a database or dead-letter topic that does not answer, a recogniser that cannot follow, "
+        "or as many legs as the worker may hold.",
         ["reason"],
     ),
-    ("poison", "version", "capacity"),
+    ("poison", "version", "database", "dead_letters", "recogniser", "capacity"),
 )
 PARTITION_LAG = Family(
     _gauge(
@@ -124,7 +123,6 @@ EPOCH_FENCINGS = _counter(
 
 # --- Worker: calls and recogniser sessions ------------------------------------------------------------
 
-CALLS_LIVE = _gauge("qa_calls_live", "Calls in progress on this worker.")
 LEGS_LIVE = _gauge("qa_legs_live", "Legs in progress on this worker; QA_MAX_LEGS is the limit.")
 SESSIONS_LIVE = _gauge("qa_sessions_live", "Recogniser sessions that are configured and usable.")
 SESSIONS_OPENED = _counter("qa_sessions_opened", "Recogniser sessions that came to be usable.")
@@ -136,13 +134,10 @@ SESSION_OPEN = _histogram(
 )
 SESSIONS_WAITING = _gauge("qa_sessions_waiting", "Sessions held back by the limit of new sessions a second.")
 AUDIO_SENT = _counter("qa_audio_sent_seconds", "Seconds of audio sent to the recogniser, repeats included.")
-AUDIO_REPLAYED = _counter(
-    "qa_audio_replayed_seconds",
-    "Seconds of audio sent again because a session was lost or a final was missing.",
-)
 FINAL_LATENCY = _histogram(
     "qa_final_latency_seconds",
-    "From sending the end of an utterance to its final result; holds the silence that ends an utterance.",
+    "From the end of an utterance, by the capture times of its call, to its final result; holds the silence "
+    "that ends an utterance, and any lag.",
     _FINAL_BUCKETS,
 )
 UTTERANCES = _counter("qa_utterances", "Utterances released to the call log.")

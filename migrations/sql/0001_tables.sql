@@ -44,7 +44,6 @@ CREATE TABLE qa.call (
         (to_timestamp(LEAST(GREATEST(origin_ts, 0), 253402300799000) / 1000.0)) STORED,
     call_seq integer NOT NULL,
     control_offset bigint NOT NULL,
-    last_offset bigint NOT NULL,
     tenant text,
     ended boolean NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -63,7 +62,6 @@ COMMENT ON COLUMN qa.call.origin_ts IS 'Call time zero: capture time of the call
 COMMENT ON COLUMN qa.call.started_at IS 'Call time zero as a time stamp; an origin outside the years 1970 to 9999 is moved to the nearer end.';
 COMMENT ON COLUMN qa.call.call_seq IS 'Number of the newest log entry.';
 COMMENT ON COLUMN qa.call.control_offset IS 'Offset of the newest applied record that was not audio.';
-COMMENT ON COLUMN qa.call.last_offset IS 'Offset of the newest record of the call; -1: none is known.';
 COMMENT ON COLUMN qa.call.tenant IS 'Tenant, if the platform names one.';
 COMMENT ON COLUMN qa.call.ended IS 'True when every leg has ended.';
 COMMENT ON COLUMN qa.call.created_at IS 'When the row was first written.';

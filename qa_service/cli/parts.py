@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine
@@ -25,8 +27,10 @@ from qa_service.cli.configuration import (
     worker_options,
 )
 from qa_service.cli.running import configure_logging, run, stop_event
+from qa_service.cli.starting import Probes
 from qa_service.domain.announcements import PartialData
 from qa_service.kafka import (
+    CONNECT_WITHIN_S,
     KafkaConfig,
     check_topic,
     make_consumer,
@@ -36,15 +40,18 @@ from qa_service.kafka import (
 )
 from qa_service.settings import Settings
 from qa_service.storage.database import Database
+from qa_service.storage.errors import StoreUnavailable
 from qa_service.storage.outbox import SHARDS, PostgresOutbox
 from qa_service.storage.store import PostgresStore
-from qa_service.web.health import HealthServer
 from qa_service.worker.consumer import Worker
 from qa_service.worker.dead_letters import DeadLetters
 from qa_service.worker.rule_book import RuleSets
 from qa_service.worker.sessions import SessionPool
 
 _log = structlog.get_logger(__name__)
+
+_STORE_PAUSE_S = 1.0
+"""Between two attempts at a database that is not there yet; each of them is patient itself."""
 
 
 @click.command(
@@ -119,47 +126,70 @@ async def _until_stopped(
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Put a worker together and run it until ``stop``."""
+    probes = Probes("kafka", "postgres", "recogniser", "partitions")
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(probes.served(settings))
+        part = await probes.await_start(_build_worker(settings, stack, probes), stop)
+        if part is not None:
+            probes.hand_over(part.checks(), part.heartbeat)
+            await part.run(stop)
+    _log.info("worker_stopped")
+
+
+async def _build_worker(settings: Settings, stack: contextlib.AsyncExitStack, probes: Probes) -> Worker:
     current = rule_set(settings)
     endpoint = recogniser_endpoint(settings)
     kafka = kafka_config(settings)
-    async with contextlib.AsyncExitStack() as stack:
-        database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-        stack.push_async_callback(database.close)
-        store = PostgresStore(database)
-        rule_sets = RuleSets(current, store)
-        await rule_sets.publish()
-        await check_topic(kafka, settings.audio_topic)
-        producer = await start_with_retry(lambda: make_producer(kafka), kafka)
-        stack.push_async_callback(stop_within, producer)
-        consumer = await start_with_retry(
-            lambda: make_consumer(
-                kafka,
-                group=settings.consumer_group,
-                group_instance_id=settings.group_instance_id,
-                session_timeout_s=settings.session_timeout_s,
-            ),
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    stack.push_async_callback(database.close)
+    store = PostgresStore(database)
+    rule_sets = RuleSets(current, store)
+    probes.waiting_for = f"PostgreSQL at {database.where}"
+    await _publish_patiently(rule_sets)
+    probes.waiting_for = f"Kafka at {kafka.bootstrap}"
+    await check_topic(kafka, settings.audio_topic)
+    producer = await start_with_retry(lambda: make_producer(kafka), kafka)
+    stack.push_async_callback(stop_within, producer)
+    consumer = await start_with_retry(
+        lambda: make_consumer(
             kafka,
-        )
-        stack.push_async_callback(stop_within, consumer)
-        http = await stack.enter_async_context(make_http_session())
-        sessions = SessionPool(http, endpoint, SessionGate(settings.asr_sessions_per_second))
-        stack.push_async_callback(sessions.close)
-        offer_partial = await _start_partials(stack, settings, kafka)
-        part = Worker(
-            consumer,
-            store=store,
-            sessions=sessions,
-            dead_letters=DeadLetters(producer, settings.dlq_topic),
-            rule_sets=rule_sets,
-            options=worker_options(settings),
-            offer_partial=offer_partial,
-        )
-        await stack.enter_async_context(
-            HealthServer(settings.health_host, settings.health_port, part.checks(), heartbeat=part.heartbeat)
-        )
-        _log.info("worker_started", rule_set=current.hash, recogniser=endpoint.address)
-        await part.run(stop)
-    _log.info("worker_stopped")
+            group=settings.consumer_group,
+            group_instance_id=settings.group_instance_id,
+            session_timeout_s=settings.session_timeout_s,
+        ),
+        kafka,
+    )
+    stack.push_async_callback(stop_within, consumer)
+    http = await stack.enter_async_context(make_http_session())
+    sessions = SessionPool(http, endpoint, SessionGate(settings.asr_sessions_per_second))
+    stack.push_async_callback(sessions.close)
+    offer_partial = await _start_partials(stack, settings, kafka)
+    _log.info("worker_started", rule_set=current.hash, recogniser=endpoint.address)
+    return Worker(
+        consumer,
+        store=store,
+        sessions=sessions,
+        dead_letters=DeadLetters(producer, settings.dlq_topic),
+        rule_sets=rule_sets,
+        options=worker_options(settings),
+        offer_partial=offer_partial,
+    )
+
+
+async def _publish_patiently(rule_sets: RuleSets) -> None:
+    """Store the rule set; a database that starts with us gets as long as a broker does."""
+    deadline = time.monotonic() + CONNECT_WITHIN_S
+    for attempt in itertools.count():
+        try:
+            await rule_sets.publish()
+        except StoreUnavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            if attempt == 0:
+                _log.warning("store_unavailable", error=str(error), trying_for_s=CONNECT_WITHIN_S)
+            await asyncio.sleep(_STORE_PAUSE_S)
+        else:
+            return
 
 
 async def _start_partials(
@@ -178,22 +208,28 @@ async def _start_partials(
 
 async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     """Put a relay together and run it until ``stop``."""
-    kafka = kafka_config(settings)
+    probes = Probes("outbox", "kafka")
     async with contextlib.AsyncExitStack() as stack:
-        database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-        stack.push_async_callback(database.close)
-        outbox = PostgresOutbox(database)
-        stack.push_async_callback(outbox.close)
-        producer = await start_with_retry(lambda: make_producer(kafka), kafka)
-        stack.push_async_callback(stop_within, producer)
-        topics = RelayTopics(alerts=settings.alerts_topic, transcripts=settings.transcripts_topic)
-        part = Relay(outbox, producer, topics, shards=range(SHARDS))
-        await stack.enter_async_context(
-            HealthServer(settings.health_host, settings.health_port, part.checks(), heartbeat=part.heartbeat)
-        )
-        _log.info("relay_started")
-        await part.run(stop)
+        await stack.enter_async_context(probes.served(settings))
+        part = await probes.await_start(_build_relay(settings, stack, probes), stop)
+        if part is not None:
+            probes.hand_over(part.checks(), part.heartbeat)
+            await part.run(stop)
     _log.info("relay_stopped")
+
+
+async def _build_relay(settings: Settings, stack: contextlib.AsyncExitStack, probes: Probes) -> Relay:
+    kafka = kafka_config(settings)
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    stack.push_async_callback(database.close)
+    outbox = PostgresOutbox(database)
+    stack.push_async_callback(outbox.close)
+    probes.waiting_for = f"Kafka at {kafka.bootstrap}"
+    producer = await start_with_retry(lambda: make_producer(kafka), kafka)
+    stack.push_async_callback(stop_within, producer)
+    topics = RelayTopics(alerts=settings.alerts_topic, transcripts=settings.transcripts_topic)
+    _log.info("relay_started")
+    return Relay(outbox, producer, topics, shards=range(SHARDS))
 
 
 async def _run_asr_server(settings: Settings, *, host: str | None, port: int | None, no_auth: bool) -> None:

@@ -10,7 +10,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from qa_service.domain.emotions import Emotion, Role
+from qa_service.contract.info import Role
+from qa_service.domain.emotions import Emotion
 from qa_service.domain.entries import LogEntry, Redaction, TimeSource, Utterance
 from qa_service.domain.identities import event_id
 from qa_service.domain.incidents import Audience, Evidence, IncidentChange, IncidentState, Severity

@@ -76,6 +76,7 @@ class CallRules(Protocol):
 
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         """Take the next log entry; return what changed by it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from qa_service.contract.info import Role
+
 Emotion: TypeAlias = Literal["surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful"]
 """The seven labels of the Qwen realtime protocol (section 4.8)."""
 
 EMOTIONS: tuple[Emotion, ...] = ("surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful")
-
-Role: TypeAlias = Literal["customer", "agent", "other"]
 
 EmotionPolicy: TypeAlias = Literal["on", "off_role", "off_unknown_role", "off_opt_out"]
 """Why the emotion of a leg is recognised or not; stored with the leg.

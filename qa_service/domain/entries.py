@@ -14,7 +14,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from qa_service.domain.emotions import Emotion, EmotionPolicy, Role
+from qa_service.contract.info import Role
+from qa_service.domain.emotions import Emotion, EmotionPolicy
 
 TimeSource: TypeAlias = Literal["server", "appends", "progress", "gate", "positions"]
 """Where the times of an entry come from.

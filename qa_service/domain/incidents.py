@@ -7,7 +7,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from qa_service.domain.emotions import Emotion, Role
+from qa_service.contract.info import Role
+from qa_service.domain.emotions import Emotion
 
 Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
 Audience: TypeAlias = Literal["supervisor", "agent"]

@@ -262,8 +262,7 @@ class Leg:
         """Let time-outs of I/O act; ``caught_up``: no record of this partition waits to be read."""
         recognition = self.recognition
         if recognition is None:
-            if self._retry_at is not None and now >= self._retry_at:
-                self._go_on(now=now)
+            self._tick_without_session(now=now, caught_up=caught_up)
         elif recognition.finish_sent_at is not None:
             if now - max(recognition.finish_sent_at, recognition.heard_at) > FINISH_TIMEOUT_S:
                 self._fail_session("session.finished is missing", "recogniser_failed", now=now)
@@ -278,6 +277,13 @@ class Leg:
             self._release_quiet(recognition)
             if self._is_stalled(now=now, caught_up=caught_up):
                 self._bridge_stall(now=now)
+
+    def _tick_without_session(self, *, now: float, caught_up: bool) -> None:
+        if self._retry_at is None:
+            if self._is_stalled(now=now, caught_up=caught_up):
+                self._flush(now=now)
+        elif now >= self._retry_at:
+            self._go_on(now=now)
 
     # --- what goes out ----------------------------------------------------------------------------
 

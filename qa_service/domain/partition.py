@@ -133,7 +133,8 @@ class Partition:
         """Let time-outs act, a few times a second."""
         for call in list(self._calls.values()):
             if call.ended:
-                if now - self._ended_at.setdefault(call.call_id, now) > LINGER_S:
+                lingers = now - self._ended_at.setdefault(call.call_id, now) <= LINGER_S
+                if not lingers and call.call_id not in self._pending.dirty_calls:
                     del self._calls[call.call_id], self._ended_at[call.call_id]
                 continue
             self._ended_at.pop(call.call_id, None)

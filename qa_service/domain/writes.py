@@ -12,7 +12,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from qa_service.domain.emotions import EmotionPolicy, Role
+from qa_service.contract.info import Role
+from qa_service.domain.emotions import EmotionPolicy
 from qa_service.domain.entries import LogEntry
 from qa_service.domain.incidents import IncidentChange
 
@@ -30,8 +31,6 @@ class CallRow(Struct, frozen=True, kw_only=True):
     """Offset of the newest applied record that was not audio; a replayed one writes nothing again."""
     tenant: str | None
     ended: bool
-    last_offset: int = -1
-    """Offset of the newest record of this call: a successor that reads from an earlier one must know it."""
 
 
 class LegRow(Struct, frozen=True, kw_only=True):

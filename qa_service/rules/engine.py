@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from qa_service.domain.emotions import Role
+from qa_service.contract.info import Role
 from qa_service.domain.entries import (
     CallEnded,
     CallStarted,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from qa_service.domain.emotions import Role
+from qa_service.contract.info import Role
 from qa_service.domain.entries import LogEntry, Utterance
 from qa_service.domain.incidents import Evidence, IncidentChange
 from qa_service.rules.language import EmotionCondition, SaidCondition, Speaker

@@ -70,7 +70,6 @@ call = sa.Table(
     ),
     sa.Column("call_seq", sa.Integer, nullable=False),
     sa.Column("control_offset", sa.BigInteger, nullable=False),
-    sa.Column("last_offset", sa.BigInteger, nullable=False),
     sa.Column("tenant", sa.Text),
     sa.Column("ended", sa.Boolean, nullable=False),
     _moment("created_at", nullable=False, default_now=True),

@@ -1,13 +1,13 @@
-"""Which partitions are ours: claimed on assignment, parked while the group rebalances, claimed anew if lost.
+"""Which partitions are ours: claimed when assigned, parked while the group rebalances, claimed anew if lost.
 
-The truth is in PostgreSQL. An assignment by Kafka says that we may claim a partition there; the claim says from
-where to read, and fences off whoever had it. aiokafka takes every partition away at each rebalance and assigns
-them again: meanwhile they are parked, with their sessions and their writer at work. If the next claim shows
-that nobody else was there, they go on from memory.
+The truth is in PostgreSQL. An assignment by Kafka says that we may claim a partition there; the claim says
+from where to read, and fences off whoever had it. aiokafka takes every partition away at each rebalance and
+assigns them again: meanwhile they are parked, with their sessions and their writer at work. If the next
+claim shows that nobody else was there, they go on from memory.
 
-The listener's methods run in a task of aiokafka's, between two rounds of the main loop or beside one. Hence two
-rules: a partition is in :attr:`Assignments.readers` exactly while Kafka's assignment and our claim both stand;
-and claims end, or are ended, before a partition is parked.
+The listener's methods run in a task of aiokafka's, between two rounds of the main loop or beside one. Hence
+two rules: a partition is in :attr:`Assignments.readers` exactly while Kafka's assignment and our claim both
+stand; and claims end, or are ended, before a partition is parked.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from qa_service.domain.partition import Partition
 from qa_service.domain.poison import PoisonGuard
 from qa_service.domain.writes import Claim
 from qa_service.storage.errors import Fenced, StorageError, StoreUnavailable
+from qa_service.worker.outage import REMIND_EVERY_S
 from qa_service.worker.owner import PartitionOwner
 from qa_service.worker.reading import PartitionReader, ReaderTools
 from qa_service.worker.sessions import SessionPool
@@ -36,8 +37,8 @@ from qa_service.worker.sessions import SessionPool
 _log = structlog.get_logger(__name__)
 
 REVOKE_WITHIN_S = 4.0
-"""Bound on writing what is due when partitions are taken away. With the wait for claims it stays well below the
-default session time-out (10 s), within which the group wants an answer."""
+"""Bound on writing what is due when partitions are taken away. With the wait for claims it stays well below
+the default session time-out (10 s), within which the group wants an answer."""
 CLAIMS_END_WITHIN_S = 2.0
 CLAIMS_AT_ONCE = 4
 """One less than the connections a process has by default."""
@@ -64,6 +65,7 @@ class _Fault:
     error: str
     count: int
     at: float
+    told_at: float
 
 
 class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publishes no types
@@ -99,7 +101,10 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     # --- what Kafka says --------------------------------------------------------------------------
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - it is all of them
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride] - aiokafka awaits it
+        self,
+        revoked: Iterable[TopicPartition],  # noqa: ARG002 - it is all of them
+    ) -> None:
         """Partitions may go elsewhere: write what is due and park them; their sessions stay warm."""
         await self._end_claims()
         for partition, reader in self.readers.items():
@@ -115,7 +120,9 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 detail="what is missing is read again by the next owner",
             )
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride] - aiokafka awaits it
+        self, assigned: Iterable[TopicPartition]
+    ) -> None:
         """Partitions are ours: they are claimed, and read, as soon as the store answers."""
         if self._is_closing:
             return
@@ -132,9 +139,9 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         for reader in gone:
             metrics.PARTITION_LAG.forget(str(reader.partition.partition))
         _log.info(
-            "partitions_assigned", assigned=[p.partition for p in partitions], let_go=[
-                reader.partition.partition for reader in gone
-            ]
+            "partitions_assigned",
+            assigned=[p.partition for p in partitions],
+            let_go=[reader.partition.partition for reader in gone],
         )
 
     # --- claims -----------------------------------------------------------------------------------
@@ -157,7 +164,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         return next((why for reader in readers if (why := reader.owner.write_failure) is not None), None)
 
     def reload(self, partition: TopicPartition, *, at: int) -> None:
-        """Load a partition anew, to be read from ``at``: the log no longer holds what comes before or after."""
+        """Load a partition anew, to be read from ``at``: its log no longer holds what we would read next."""
         reader = self.readers.pop(partition, None)
         if reader is not None:
             self._consumer.pause(partition)
@@ -204,7 +211,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 async with self._claims_at_once:
                     reader = await self._take_over(partition, at=at)
             except StoreUnavailable as error:
-                self._tools.store_outage.note(error)
+                self._tools.store_outage.note(str(error))
             except Exception as error:  # noqa: BLE001 - of whatever kind: the partition must not be forgotten
                 self._note_fault(partition, error)
             else:
@@ -231,9 +238,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         return await self._load(partition, claim, at=at)
 
     async def _claim_in_store(self, partition: TopicPartition) -> Claim:
-        return await self._tools.store.claim(
-            partition.topic, partition.partition, self._options.owner_name
-        )
+        return await self._tools.store.claim(partition.topic, partition.partition, self._options.owner_name)
 
     async def _load(self, partition: TopicPartition, claim: Claim, *, at: int | None) -> PartitionReader:
         tools, options = self._tools, self._options
@@ -287,7 +292,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if isinstance(error, Fenced):
             if not await self._may_commit(reader):
                 _log.info("partition_let_go", partition=partition.partition)
-                del self._claims[partition]
+                self._claims.pop(partition, None)
                 return
         else:
             fault = self._faults[partition]
@@ -314,18 +319,23 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 return True
 
     def _note_fault(self, partition: TopicPartition, error: Exception) -> None:
-        """A fault of our own, or one that only a person can mend: loud each time, and less and less often."""
+        """A fault of our own, or one that only a person can mend; told at once and then once a minute."""
         now = self._tools.clock.monotonic()
-        fault = self._faults.get(partition)
-        count = fault.count + 1 if fault is not None and now - fault.at < CALM_AFTER_S else 1
-        self._faults[partition] = _Fault(str(error) or type(error).__name__, count, now)
-        known = isinstance(error, StorageError | KafkaError)
+        before = self._faults.get(partition)
+        fault = _Fault(str(error) or type(error).__name__, 1, now, told_at=now)
+        if before is not None and now - before.at < CALM_AFTER_S:
+            fault.count = before.count + 1
+        self._faults[partition] = fault
+        if before is not None and now - before.told_at < REMIND_EVERY_S:
+            fault.told_at = before.told_at
+            return
+        foreseen = isinstance(error, StorageError | KafkaError | TimeoutError)
         _log.error(
             "partition_failed",
             partition=partition.partition,
-            error=str(error),
-            count=count,
-            exc_info=None if known else error,
+            error=fault.error,
+            count=fault.count,
+            exc_info=None if foreseen else error,
         )
 
 

@@ -1,8 +1,7 @@
-"""The worker's main loop: partitions come and go, records are read, cores are fed.
+"""The worker's main loop: records are read, time-outs looked at, and in the end results waited for.
 
-Positions: the truth is ``next_offset`` in PostgreSQL; an assignment claims the partition there and seeks to
-it. What is committed to Kafka is advice for dashboards. Partitions that come back from a rebalance
-unclaimed by anyone else go on from memory, with their sessions.
+Which partitions are read is decided in :mod:`.assignments`, how a record reaches its core in :mod:`.reading`.
+Positions: the truth is ``next_offset`` in PostgreSQL; what is committed to Kafka is advice for dashboards.
 """
 
 from __future__ import annotations
@@ -10,28 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from qa_service import metrics
 from qa_service.backoff import Backoff
-from qa_service.contract.errors import ContractViolation, UnknownVersion
-from qa_service.contract.records import AudioFrame, CallRecord, decode_record
 from qa_service.domain.announcements import PartialData
 from qa_service.domain.call import CallPolicy
-from qa_service.domain.partition import Partition
-from qa_service.domain.poison import PoisonGuard
-from qa_service.domain.writes import Claim
-from qa_service.storage.errors import StorageError
 from qa_service.storage.store import Store
 from qa_service.web.health import Check, Heartbeat
+from qa_service.worker.assignments import Assignments, OwnershipOptions
 from qa_service.worker.clock import Clock
 from qa_service.worker.dead_letters import DeadLetters
-from qa_service.worker.owner import PartitionOwner
+from qa_service.worker.outage import Outage
+from qa_service.worker.reading import PartitionReader, ReaderTools
 from qa_service.worker.rule_book import RuleSets
 from qa_service.worker.sessions import SessionPool
 
@@ -39,13 +35,27 @@ _log = structlog.get_logger(__name__)
 
 POLL_MS = 100
 """Longest wait for records; time-outs of legs are looked at as often."""
+POLL_PATIENCE_S = 0.2
+"""A poll that takes longer waits for a rebalance; the main loop goes round meanwhile."""
 TICK_S = 0.2
 MAX_POLL_RECORDS = 2000
-"""Bound of one poll, so that heartbeats and ticks come in between during catch-up."""
+"""Bound of one poll, so that ticks come in between during catch-up."""
 COMMIT_EVERY_S = 2.0
-REVOKE_WITHIN_S = 5.0
-"""Bound on writing what is due when partitions are taken away; half the default session time-out."""
-DRAIN_STEP_S = 0.05
+COMMIT_WITHIN_S = 2.0
+"""For the last commit, which is advice only: a broker that is away must not hold up the end."""
+LAST_WRITE_S = 2.0
+"""For the last transaction, even if the grace period is used up."""
+FRESH_MS = 5000
+"""The end of the log, as last told by the broker, is believed for so long. It tells it twice a second."""
+SILENCE_MS = 15_000
+"""No answer of the broker for so long, on any partition that is read: not ready."""
+GIVE_UP_S = 60.0
+"""Kafka itself being away raises nothing; an error that stays so long is one that only a restart, or a
+person, can mend: missing rights, a coordination that has died."""
+
+
+class ReadingFailed(Exception):  # noqa: N818 - named after what happened
+    """Kafka has refused to be read for a while; the message names the cause and the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +70,9 @@ class WorkerOptions:
     dlq_max_run: int = 100
     dlq_max_ratio: float = 0.5
     calls: CallPolicy
+
+
+_Fetched = list[tuple[PartitionReader, list[ConsumerRecord]]]
 
 
 class Worker:
@@ -77,44 +90,59 @@ class Worker:
         offer_partial: Callable[[PartialData], object],
         clock: Clock | None = None,
     ) -> None:
-        self._consumer = consumer
-        self._store = store
-        self._sessions = sessions
-        self._dead_letters = dead_letters
-        self._rule_sets = rule_sets
-        self._options = options
-        self._offer_partial = offer_partial
+        self.heartbeat = Heartbeat(max_age_s=30.0)
         self._clock = clock or Clock()
-        self._owners: dict[TopicPartition, PartitionOwner] = {}
-        self._guards: dict[TopicPartition, PoisonGuard] = {}
-        self._parked: dict[TopicPartition, PartitionOwner] = {}
-        self._to_claim: set[TopicPartition] = set()
-        self._stopped_reading: dict[TopicPartition, str] = {}
-        self._held_back: set[TopicPartition] = set()
-        self._has_joined = False
+        self._consumer = consumer
+        self._sessions = sessions
+        self._options = options
+        self._store_outage = Outage("store", self._clock)
+        self._kafka_outage = Outage("kafka", self._clock)
+        tools = ReaderTools(
+            consumer=consumer,
+            store=store,
+            store_outage=self._store_outage,
+            rule_sets=rule_sets,
+            dead_letters=dead_letters,
+            dead_letters_outage=Outage("dead_letters", self._clock),
+            clock=self._clock,
+        )
+        ownership = OwnershipOptions(
+            owner_name=options.owner_name,
+            start_from_earliest=options.start_from_earliest,
+            dlq_max_run=options.dlq_max_run,
+            dlq_max_ratio=options.dlq_max_ratio,
+            calls=options.calls,
+        )
+        self._assignments = Assignments(
+            tools, sessions=sessions, offer_partial=offer_partial, options=ownership
+        )
+        self._poll: asyncio.Task[_Fetched] | None = None
+        self._poll_failures = 0
+        self._polls_fail_since: float | None = None
+        self._backoff = Backoff(first_s=0.2, ceiling_s=5.0)
         self._last_tick = 0.0
         self._last_commit = 0.0
         self._committed: dict[TopicPartition, int] = {}
-        self._poll_failure: str | None = None
-        self._poll_failures = 0
         self._commit_task: asyncio.Task[None] | None = None
-        self._backoff = Backoff()
-        self.heartbeat = Heartbeat(max_age_s=30.0)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Read until ``stop``, then take the finals that still come, write them and leave the group."""
-        self._consumer.subscribe([self._options.topic], listener=_Rebalances(self))
+        """Read until ``stop``, then take the finals that still come, write them and leave the group.
+
+        Raises ReadingFailed.
+        """
+        self._consumer.subscribe([self._options.topic], listener=self._assignments)
         try:
             while not stop.is_set():
                 self.heartbeat.beat()
-                await self._claim_assigned()
-                await self._read_once()
+                for reader, records in await self._fetch():
+                    await reader.take(records)
                 self._tick()
                 self._commit_when_due()
             await self._drain()
         finally:
-            for owner in [*self._owners.values(), *self._parked.values()]:
-                await owner.drop()
+            await _end(self._poll)
+            await _end(self._commit_task)
+            await self._assignments.close()
 
     def checks(self) -> dict[str, Callable[[], Check]]:
         """What readiness rests on."""
@@ -127,219 +155,78 @@ class Worker:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    async def _read_once(self) -> None:
+    async def _fetch(self) -> _Fetched:
+        """What came since; nothing while a rebalance keeps the consumer from answering."""
+        if self._poll is None:
+            self._poll = asyncio.create_task(self._ask(), name="poll")
+        await asyncio.wait([self._poll], timeout=POLL_PATIENCE_S)
+        if not self._poll.done():
+            return []
+        poll, self._poll = self._poll, None
         try:
-            polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_POLL_RECORDS)
+            fetched = poll.result()
         except OffsetOutOfRangeError as error:
             for partition in error.args[0]:
-                await self._seek_to_start(partition)
-            return
+                await self._return_into_range(partition)
+            return []
         except KafkaError as error:
-            await self._note_poll_failure(error)
-            return
-        if self._poll_failure is not None:
-            _log.info("kafka_recovered")
-            self._poll_failure, self._poll_failures = None, 0
-        for partition, records in polled.items():
-            owner = self._owners.get(partition)
-            if owner is not None and owner.is_active:
-                await self._take(partition, owner, records)
+            await self._note_failure(error)
+            return []
+        self._polls_fail_since, self._poll_failures = None, 0
+        self._kafka_outage.end()
+        return fetched
 
-    async def _note_poll_failure(self, error: KafkaError) -> None:
-        if self._poll_failure is None:
-            _log.warning("kafka_read_failed", error=str(error))
-        self._poll_failure = str(error) or type(error).__name__
+    async def _ask(self) -> _Fetched:
+        polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_POLL_RECORDS)
+        # Bound to their readers at once: a moment later a partition may have been loaded anew, elsewhere.
+        readers = self._assignments.readers
+        return [
+            (readers[partition], records) for partition, records in polled.items() if partition in readers
+        ]
+
+    async def _note_failure(self, error: KafkaError) -> None:
+        now = self._clock.monotonic()
+        self._kafka_outage.note(str(error) or type(error).__name__)
+        self._polls_fail_since = self._polls_fail_since or now
+        if now - self._polls_fail_since > GIVE_UP_S:
+            raise ReadingFailed(
+                f"reading {self._options.topic} has failed for {GIVE_UP_S:g} s: {error}; "
+                "check the rights of this user on topic and consumer group, then start the worker again"
+            ) from error
         self._poll_failures += 1
         await asyncio.sleep(self._backoff.delay_s(self._poll_failures, random.random()))  # noqa: S311 - jitter
 
-    async def _take(
-        self, partition: TopicPartition, owner: PartitionOwner, records: list[ConsumerRecord]
-    ) -> None:
-        """Feed a partition's records to its core, in order."""
-        now = self._clock.monotonic()
-        good = 0
-        audio_records = 0
-        for record in records:
-            try:
-                decoded = decode_record(record.key, record.headers, record.value)
-                if not owner.core.knows(decoded.call_id):
-                    await self._look_up(owner, decoded)
-                outcome = owner.core.handle(decoded, record.offset, record_ms=record.timestamp, now=now)
-            except ContractViolation as violation:
-                self._guards[partition].note_good(good)
-                good = 0
-                if not await self._refuse(partition, owner, record, violation):
-                    return
-                continue
-            except UnknownVersion as error:
-                self._stop_reading(partition, record.offset, str(error), "version")
-                break
-            if not owner.is_active:
-                return  # taken away while we looked something up; its successor reads this again
-            good += 1
-            if isinstance(decoded.record, AudioFrame):
-                audio_records += 1
-                if outcome == "repeated":
-                    metrics.FRAMES_REPEATED.inc()
-            else:
-                metrics.RECORDS[_type_of(decoded)].inc()
-        metrics.RECORDS["audio"].inc(audio_records)
-        self._guards[partition].note_good(good)
-        owner.step()
-
-    async def _look_up(self, owner: PartitionOwner, decoded: CallRecord) -> None:
-        """Fetch a call that is not in memory: it may have ended long ago, and be back."""
-        while owner.is_active:
-            try:
-                stored = await self._store.load_call(decoded.call_id)
-            except StorageError as error:
-                await self._wait_for_store(error)
-                continue
-            if stored is not None:
-                await self._rule_sets.prepare([stored])
-                owner.core.adopt(stored)
+    async def _return_into_range(self, partition: TopicPartition) -> None:
+        """Go on where the log begins, as it does not hold what we want; gaps of the legs show the loss."""
+        reader = self._assignments.readers.get(partition)
+        if reader is None:
             return
-
-    async def _refuse(
-        self,
-        partition: TopicPartition,
-        owner: PartitionOwner,
-        record: ConsumerRecord,
-        violation: ContractViolation,
-    ) -> bool:
-        """Put a record on the dead-letter topic; False if reading is to stop here."""
-        attempt = 0
-        while owner.is_active:
-            try:
-                await self._dead_letters.send(record, violation)
-            except KafkaError as error:
-                attempt += 1
-                _log.warning("dead_letter_failed", error=str(error), offset=record.offset)
-                await asyncio.sleep(self._backoff.delay_s(attempt, random.random()))  # noqa: S311 - jitter
-            else:
-                break
-        owner.core.skip(record.offset)
-        why = self._guards[partition].note_bad()
-        if why is not None:
-            self._stop_reading(partition, record.offset + 1, why, "poison")
-            return False
-        return owner.is_active
-
-    def _stop_reading(self, partition: TopicPartition, offset: int, why: str, kind: str) -> None:
-        """Stop at a record that only a person can deal with; calls in progress end by their time-outs."""
         self._consumer.pause(partition)
-        self._consumer.seek(partition, offset)
-        self._stopped_reading[partition] = why
-        metrics.PARTITIONS_PAUSED[kind].inc()
-        _log.error(
-            "partition_stopped",
-            partition=partition.partition,
-            offset=offset,
-            reason=why,
-            remedy="repair the producer, then restart the worker",
-        )
-
-    async def _seek_to_start(self, partition: TopicPartition) -> None:
-        """The stored offset is gone from the log: begin where the log does; the legs' gaps show the loss."""
-        start = (await self._consumer.beginning_offsets([partition]))[partition]
-        _log.error("offset_out_of_range", partition=partition.partition, resuming_at=start)
-        self._consumer.seek(partition, start)
-
-    # --- partitions -------------------------------------------------------------------------------
-
-    async def revoke(self, partitions: Iterable[TopicPartition]) -> None:
-        """Partitions may go elsewhere: write what is due and park them; their sessions stay warm."""
-        for partition in partitions:
-            owner = self._owners.pop(partition, None)
-            if owner is not None:
-                self._parked[partition] = owner
-        flushed = await asyncio.gather(*(owner.flush(REVOKE_WITHIN_S) for owner in self._parked.values()))
-        if not all(flushed):
-            _log.warning("revoked_before_written", detail="what is missing is read again by the next owner")
-
-    async def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Partitions are ours: they are claimed, and read, as soon as the store answers."""
-        self._has_joined = True
-        metrics.REBALANCES.inc()
-        assigned = set(partitions)
-        for partition in assigned:
-            # No position yet: hold it until the claim says where to begin.
-            self._consumer.pause(partition)
-            self._consumer.seek(partition, 0)
-        self._to_claim = assigned
-        self._stopped_reading.clear()
-        self._held_back.clear()
-        for partition in [p for p in self._parked if p not in assigned]:
-            await self._parked.pop(partition).drop()
-
-    async def _claim_assigned(self) -> None:
-        for partition in sorted(self._to_claim):
-            try:
-                await self._claim(partition)
-            except StorageError as error:
-                await self._wait_for_store(error)
-                return
-            self._to_claim.discard(partition)
-
-    async def _claim(self, partition: TopicPartition) -> None:
-        claim = await self._store.claim(partition.topic, partition.partition, self._options.owner_name)
-        parked = self._parked.pop(partition, None)
-        if parked is not None and parked.is_active and parked.core.renew(claim):
-            owner = parked
-        else:
-            if parked is not None:
-                await parked.drop()
-            owner = await self._load(partition, claim)
-        if partition not in self._to_claim:
-            await owner.drop()  # revoked while we were at it
+        try:
+            async with asyncio.timeout(SILENCE_MS / 1000):
+                start = int((await self._consumer.beginning_offsets([partition]))[partition])
+        except (KafkaError, TimeoutError) as error:
+            self._kafka_outage.note(str(error) or type(error).__name__)
+            start = None
+        if self._assignments.readers.get(partition) is not reader:
             return
-        self._owners[partition] = owner
-        self._guards[partition] = PoisonGuard(
-            max_run=self._options.dlq_max_run, max_ratio=self._options.dlq_max_ratio
-        )
-        self._consumer.seek(partition, owner.core.position)
-        self._consumer.resume(partition)
-        metrics.PARTITIONS_OWNED.set(len(self._owners))
-        _log.info(
-            "partition_claimed",
-            partition=partition.partition,
-            epoch=claim.epoch,
-            position=owner.core.position,
-            live_legs=owner.core.live_legs,
-            kept_in_memory=owner is parked,
-        )
-
-    async def _load(self, partition: TopicPartition, claim: Claim) -> PartitionOwner:
-        stored = await self._store.load_calls(partition.topic, partition.partition)
-        await self._rule_sets.prepare(stored)
-        position = claim.next_offset
-        if position is None:
-            position = await self._first_position(partition)
-        core = Partition(
-            claim, stored, position=position, rules=self._rule_sets.book, policy=self._options.calls
-        )
-        return PartitionOwner(
-            core,
-            store=self._store,
-            sessions=self._sessions,
-            clock=self._clock,
-            offer_partial=self._offer_partial,
-            on_fenced=self._reclaim,
-        )
-
-    async def _first_position(self, partition: TopicPartition) -> int:
-        consumer = self._consumer
-        ask = consumer.beginning_offsets if self._options.start_from_earliest else consumer.end_offsets
-        return int((await ask([partition]))[partition])
-
-    def _reclaim(self, owner: PartitionOwner) -> None:
-        """Fenced off: if Kafka still says the partition is ours, claim it again and load it anew."""
-        partition = TopicPartition(owner.core.topic, owner.core.partition)
-        self._owners.pop(partition, None)
-        owner.abandon_sessions()
-        if partition in self._consumer.assignment():
-            self._consumer.pause(partition)
-            self._to_claim.add(partition)
+        position = reader.owner.core.position
+        if start is not None:
+            _log.error(
+                "offset_out_of_range",
+                partition=partition.partition,
+                wanted=position,
+                resuming_at=start,
+                remedy="unless the topic was made anew: longer retention than any outage to survive",
+            )
+        if start is None:
+            reader.begin()  # finds out again, and asks again
+        elif start > position:
+            reader.owner.core.skip(start - 1)
+            reader.begin()
+        else:
+            # The log ends before what we have read: another topic of the same name, or a log cut short.
+            self._assignments.reload(partition, at=start)
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -348,125 +235,123 @@ class Worker:
         if now - self._last_tick < TICK_S:
             return
         self._last_tick = now
-        for partition, owner in list(self._owners.items()):
-            owner.tick(caught_up=self._is_caught_up(partition, owner))
-        legs = sum(owner.core.live_legs for owner in self._owners.values())
+        readers = list(self._assignments.readers.values())
+        for reader in readers:
+            reader.owner.tick(caught_up=self._is_caught_up(reader))
+        for reader in list(self._assignments.parked.values()):
+            reader.owner.tick(caught_up=False)
+        legs = sum(reader.owner.core.live_legs for reader in readers)
+        for reader in list(self._assignments.readers.values()):
+            reader.review(
+                is_full=legs >= self._options.max_legs, recogniser_answers=self._sessions.last_loss is None
+            )
+        self._measure(legs)
+
+    def _measure(self, legs: int) -> None:
+        readers = self._assignments.readers.values()
         metrics.LEGS_LIVE.set(legs)
-        self._hold_back_when(self._store_failure is not None, legs)
+        metrics.PARTITIONS_OWNED.set(len(readers))
+        held = Counter(reader.held_for for reader in readers if reader.held_for is not None)
+        for reason, gauge in metrics.PARTITIONS_PAUSED.items():
+            gauge.set(held[reason])  # type: ignore[index]  # its labels are the reasons
+        for reader in readers:
+            highwater = self._consumer.highwater(reader.partition)
+            if highwater is not None:
+                lag = max(highwater - reader.owner.core.position, 0)
+                metrics.PARTITION_LAG[str(reader.partition.partition)].set(lag)
 
-    def _is_caught_up(self, partition: TopicPartition, owner: PartitionOwner) -> bool:
-        highwater = self._consumer.highwater(partition)
-        if highwater is None:
+    def _is_caught_up(self, reader: PartitionReader) -> bool:
+        """Whether no record waits to be read, as far as the broker told lately: silence proves nothing."""
+        highwater = self._consumer.highwater(reader.partition)
+        if highwater is None or self._ms_since_answer(reader) > FRESH_MS:
             return False
-        metrics.PARTITION_LAG[str(partition.partition)].set(max(highwater - owner.core.position, 0))
-        return bool(owner.core.position >= highwater)
+        return bool(reader.owner.core.position >= highwater)
 
-    def _hold_back_when(self, store_fails: bool, legs: int) -> None:  # noqa: FBT001 - named by its one caller
-        """Let records wait in Kafka while nothing can be written, or no more legs can be taken.
-
-        Over the limit of legs only partitions without live legs wait: the others carry calls in progress.
-        """
-        full = legs >= self._options.max_legs
-        for partition, owner in self._owners.items():
-            if partition in self._stopped_reading:
-                continue
-            hold = store_fails or (full and not owner.core.live_legs)
-            if hold and partition not in self._held_back:
-                self._held_back.add(partition)
-                self._consumer.pause(partition)
-                _log.warning("partition_held_back", partition=partition.partition, legs=legs, full=full)
-            elif not hold and partition in self._held_back:
-                self._held_back.discard(partition)
-                self._consumer.resume(partition)
+    def _ms_since_answer(self, reader: PartitionReader) -> float:
+        """Milliseconds since the broker last answered for a partition that is read; infinite: not yet."""
+        told_at = self._consumer.last_poll_timestamp(reader.partition)
+        return float("inf") if told_at is None else self._clock.unix_ms() - told_at
 
     def _commit_when_due(self) -> None:
         now = self._clock.monotonic()
-        if now - self._last_commit < COMMIT_EVERY_S:
+        is_busy = self._commit_task is not None and not self._commit_task.done()
+        if is_busy or now - self._last_commit < COMMIT_EVERY_S:
             return
         self._last_commit = now
         offsets = {
-            partition: owner.stored_next_offset
-            for partition, owner in self._owners.items()
-            if owner.stored_next_offset is not None
-            and owner.stored_next_offset != self._committed.get(partition)
+            partition: offset
+            for partition, offset in self._stored_offsets().items()
+            if offset != self._committed.get(partition)
         }
         if offsets:
-            self._committed |= offsets
             self._commit_task = asyncio.create_task(self._commit(offsets), name="advisory-commit")
+
+    def _stored_offsets(self) -> dict[TopicPartition, int]:
+        readers = self._assignments.readers.items()
+        return {p: o for p, reader in readers if (o := reader.owner.stored_next_offset) is not None}
 
     async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
         try:
             await self._consumer.commit(offsets)
         except KafkaError as error:
             _log.debug("advisory_commit_failed", error=str(error))  # normal during a rebalance
+        else:
+            self._committed |= offsets
 
     async def _drain(self) -> None:
         """Take the finals that come within the grace period; sessions are not told to finish."""
-        deadline = self._clock.monotonic() + self._options.shutdown_grace_s
-        owners = list(self._owners.values())
-        while any(owner.core.awaits_results for owner in owners) and self._clock.monotonic() < deadline:
-            await asyncio.sleep(DRAIN_STEP_S)
-        await asyncio.gather(*(owner.flush(max(deadline - self._clock.monotonic(), 1.0)) for owner in owners))
-        with contextlib.suppress(KafkaError):
-            await self._consumer.commit(
-                {p: o.stored_next_offset for p, o in self._owners.items() if o.stored_next_offset is not None}
-            )
+        await self._assignments.stop_claiming()
+        owners = [reader.owner for reader in self._assignments.readers.values()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.shutdown_grace_s):
+                await asyncio.gather(*(owner.results_are_in() for owner in owners))
+        written = await asyncio.gather(*(owner.flush(LAST_WRITE_S) for owner in owners))
+        if not all(written):
+            _log.warning("stopped_before_written", partitions=written.count(False), detail="it is read again")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMMIT_WITHIN_S):
+                await _end(self._commit_task)
+                await self._commit(self._stored_offsets())
 
     # --- health -----------------------------------------------------------------------------------
 
-    async def _wait_for_store(self, error: StorageError) -> None:
-        _log.warning("store_unavailable", error=str(error))
-        await asyncio.sleep(1.0)
-
-    @property
-    def _store_failure(self) -> str | None:
-        failures = (owner.write_failure for owner in self._owners.values())
-        return next((str(failure) for failure in failures if failure is not None), None)
-
     def _check_kafka(self) -> Check:
-        if self._poll_failure is not None:
-            return Check(ok=False, detail=self._poll_failure)
-        return Check(
-            self._has_joined, "member of the group" if self._has_joined else "has not joined the group yet"
-        )
+        if self._kafka_outage.reason is not None:
+            return Check(ok=False, detail=self._kafka_outage.reason)
+        if not self._assignments.has_joined:
+            return Check(ok=False, detail="has not joined the group yet")
+        read = [reader for reader in self._assignments.readers.values() if reader.held_for is None]
+        silence_ms = min((self._ms_since_answer(reader) for reader in read), default=0.0)
+        if SILENCE_MS < silence_ms < float("inf"):
+            return Check(
+                ok=False, detail=f"no answer for {silence_ms / 1000:.0f} s; check that the brokers are up"
+            )
+        return Check(ok=True, detail="member of the group")
 
     def _check_store(self) -> Check:
-        failure = self._store_failure
-        if failure is not None:
-            return Check(ok=False, detail=failure)
-        return Check(not self._to_claim, f"{len(self._to_claim)} partitions wait for their claim")
+        failure = self._assignments.write_failure or self._store_outage.reason
+        return Check(failure is None, failure or "answers")
 
     def _check_recogniser(self) -> Check:
         lost = self._sessions.last_loss
-        return Check(lost is None, "answers" if lost is None else lost.detail)
+        return Check(lost is None, "answers, or is not needed" if lost is None else lost.detail)
 
     def _check_partitions(self) -> Check:
-        if self._stopped_reading:
-            stopped = "; ".join(f"{p.partition}: {why}" for p, why in sorted(self._stopped_reading.items()))
-            return Check(ok=False, detail=f"stopped reading {stopped}")
-        return Check(ok=True, detail=f"{len(self._owners)} owned, {len(self._held_back)} held back")
+        assignments = self._assignments
+        if assignments.waiting:
+            why = assignments.fault or "being claimed"
+            return Check(ok=False, detail=f"{assignments.waiting} wait to be read: {why}")
+        readers = assignments.readers
+        stopped = [f"{p.partition}: {r.stopped}" for p, r in sorted(readers.items()) if r.stopped is not None]
+        if stopped:
+            return Check(ok=False, detail=f"stopped reading {'; '.join(stopped)}")
+        held = Counter(r.held_for for r in readers.values() if r.held_for is not None)
+        reasons = "".join(f", {count} held for {reason}" for reason, count in sorted(held.items()))
+        return Check(ok=True, detail=f"{len(readers)} owned{reasons}")
 
 
-class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publishes no types
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self._worker.revoke(revoked)
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._worker.assign(assigned)
-
-
-def _type_of(decoded: CallRecord) -> str:
-    return _TYPES[type(decoded.record).__name__]
-
-
-_TYPES = {
-    "LegStart": "start",
-    "LegUpdate": "update",
-    "LegPause": "pause",
-    "LegResume": "resume",
-    "LegStop": "stop",
-    "CallEnd": "call_end",
-}
+async def _end(task: asyncio.Task[_Fetched] | asyncio.Task[None] | None) -> None:
+    """Cancel a task, and return when it has ended."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])

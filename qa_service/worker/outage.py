@@ -27,17 +27,15 @@ class Outage:
         self._began = 0.0
         self._told = 0.0
 
-    def note(self, error: BaseException) -> None:
-        """Note a failure."""
+    def note(self, reason: str) -> None:
+        """Note a failure and why."""
         now = self._clock.monotonic()
-        self.reason, is_first = str(error) or type(error).__name__, self.reason is None
+        self.reason, is_first = reason, self.reason is None
         if is_first:
             self._began = now
         if is_first or now - self._told >= REMIND_EVERY_S:
             self._told = now
-            _log.warning(
-                f"{self._what}_unavailable", error=self.reason, for_s=round(now - self._began, 1)
-            )
+            _log.warning(f"{self._what}_unavailable", error=self.reason, for_s=round(now - self._began, 1))
 
     def end(self) -> None:
         """Note a success."""

@@ -205,7 +205,7 @@ class PartitionOwner:
         metrics.WRITE_FAILURES[type(error).__name__].inc()
         self.write_failure = str(error)
         if isinstance(error, StoreUnavailable):
-            self._store_outage.note(error)
+            self._store_outage.note(str(error))
         elif attempt % REMIND_AFTER_ATTEMPTS == 1:
             _log.error("write_refused", partition=self.core.partition, error=str(error), attempt=attempt)
 
@@ -235,7 +235,7 @@ def _report_entry(entry: LogEntry, origin_ts: int | None) -> None:
             metrics.UTTERANCES.inc()
             for redaction in redactions:
                 metrics.REDACTIONS[redaction.kind].inc()
-            if final_at is not None and origin_ts is not None:
+            if final_at and origin_ts is not None:
                 metrics.FINAL_LATENCY.observe(max(final_at - origin_ts - entry.end_ms, 0) / 1000)
         case Gap(reason=reason):
             metrics.GAPS[reason].inc()

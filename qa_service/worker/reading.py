@@ -1,9 +1,9 @@
 """How the records of one partition reach its core, and when they had better wait in Kafka.
 
-A record is handled once it has been decoded and its call looked up, in order. Whatever stands in the way (the
-database does not tell whether the call is known, the dead-letter topic cannot be reached, a leg has more audio
-than its recogniser can follow), the answer is one: go back to the record, hold the partition for a while,
-try again. Nothing is dropped, and no other partition waits for it.
+A record is handled once it has been decoded and its call looked up, in order. Whatever stands in the way
+(the database does not tell whether the call is known, the dead-letter topic cannot be reached, a leg has
+more audio than its recogniser can follow), the answer is one: go back to the record, hold the partition for
+a while, try again. Nothing is dropped, and no other partition waits for it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ HoldReason: TypeAlias = Literal["poison", "version", "database", "dead_letters",
 and none of them here.
 """
 
+_Content: TypeAlias = CallRecord | ContractViolation | UnknownVersion
+
 RETRY_AFTER_S = 1.0
 """A partition that was held for something outside tries again after this."""
 LOOK_UP_WITHIN_S = 5.0
@@ -61,8 +63,8 @@ REVIEW_EVERY = 100
 """Records between two looks whether a leg is too far ahead of its recogniser: at most 20 s of audio (200 ms a
 frame), and a part of what the buffer of a leg still holds then."""
 STANDSTILL_S = 30.0
-"""A partition held for a recogniser that answers, and yet covers nothing for so long, is read on: an utterance
-that does not end (hold music) is only ended by the audio that comes after it."""
+"""A partition held for a recogniser that answers, and yet covers nothing for so long, is read on: an
+utterance that does not end (hold music) is only ended by the audio that comes after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +142,7 @@ class PartitionReader:
             return
         counts = _Counts(self._guard)
         for number, (record, content) in enumerate(decoded, start=1):
-            if record.offset < self.owner.core.position and record.offset != self._undelivered:
-                continue  # the partition was taken up again since, from further on
-            if isinstance(content, UnknownVersion):
-                self._stop(str(content), "version")
-                break
-            if isinstance(content, CallRecord):
-                content = self._handle(record, content, counts)  # noqa: PLW2901 - it may be refused after all
-            if isinstance(content, ContractViolation):
-                counts.settle()
-                if not await self._refuse(record, content):
-                    break
-            if not self.is_current:
+            if not await self._take_one(record, content, counts):
                 break
             if number % REVIEW_EVERY == 0 and self.owner.core.is_far_behind and not self._reads_on:
                 self._give_back("recogniser")
@@ -161,6 +152,19 @@ class PartitionReader:
         if self.owner.is_active:
             with self.owner.or_ended():
                 self.owner.step()
+
+    async def _take_one(self, record: ConsumerRecord, content: _Content, counts: _Counts) -> bool:
+        """Feed one record to the core; False if reading is to stop here."""
+        if record.offset < self.owner.core.position and record.offset != self._undelivered:
+            return True  # the partition was taken up again since, from further on
+        if isinstance(content, UnknownVersion):
+            self._stop(str(content), "version")
+            return False
+        violation = self._handle(record, content, counts) if isinstance(content, CallRecord) else content
+        if violation is not None:
+            counts.settle()
+            return await self._refuse(record, violation)
+        return self.is_current
 
     def _handle(
         self, record: ConsumerRecord, content: CallRecord, counts: _Counts
@@ -176,11 +180,13 @@ class PartitionReader:
             counts.note(content, is_repeated=outcome == "repeated")
         return None
 
-    async def _look_up(self, contents: Iterable[CallRecord | ContractViolation | UnknownVersion]) -> bool:
+    async def _look_up(self, contents: Iterable[_Content]) -> bool:
         """Fetch the calls that are not in memory: they may have ended long ago, and be back."""
         core = self.owner.core
         named = dict.fromkeys(content.call_id for content in contents if isinstance(content, CallRecord))
-        unknown = deque(call_id for call_id in named if not core.knows(call_id) and call_id not in self._absent)
+        unknown = deque(
+            call_id for call_id in named if not core.knows(call_id) and call_id not in self._absent
+        )
         if not unknown:
             return True
         try:
@@ -188,7 +194,10 @@ class PartitionReader:
                 await asyncio.gather(*(self._adopt_each(unknown) for _ in range(LOOK_UPS_AT_ONCE)))
         except (StorageError, TimeoutError) as error:
             unknown.clear()
-            self._tools.store_outage.note(error)
+            slow = (
+                "the database does not say in time which calls it knows; check that it is up and fast enough"
+            )
+            self._tools.store_outage.note(slow if isinstance(error, TimeoutError) else str(error))
             if self.is_current:
                 self._give_back("database")
             return False
@@ -215,7 +224,7 @@ class PartitionReader:
         try:
             await self._tools.dead_letters.send(record, violation)
         except (KafkaError, TimeoutError) as error:
-            self._tools.dead_letters_outage.note(error)
+            self._tools.dead_letters_outage.note(str(error) or "no answer in time; does the topic exist?")
             if self.is_current:
                 self._undelivered = record.offset
                 self._give_back("dead_letters", at=record.offset)
@@ -328,7 +337,7 @@ class _Counts:
         self._good = self._audio = self._repeated = 0
 
 
-def _decode(record: ConsumerRecord) -> CallRecord | ContractViolation | UnknownVersion:
+def _decode(record: ConsumerRecord) -> _Content:
     try:
         return decode_record(record.key, record.headers, record.value)
     except (ContractViolation, UnknownVersion) as error:

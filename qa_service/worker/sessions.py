@@ -26,8 +26,7 @@ RATE_LIMIT_PAUSE_S = 5.0
 TELL_EVERY_S = 10.0
 """Losses for one reason are told once in so long, with how many more there were: all legs may lose theirs."""
 LOSS_COUNTS_S = 60.0
-"""A loss is evidence for so long. Legs try again at least every 30 s, so an older one has been followed by none,
-because no leg needs a session."""
+"""A loss is evidence for so long: legs try again at least every 30 s, so then no leg needs a session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
-"""What the clients need to run: Python environments, jars and Node modules, pinned, fetched once into the cache.
+"""What the clients need to run: Python environments, jars and Node modules, each fetched once into the cache.
 
-The pins are in tools/clients. Java and Node themselves have to be there: where they are not, the tests that
+The versions are pinned in tools/clients. Java and Node themselves have to be there: where they are not, the tests that
 need them *fail*, with one line that says what to install.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -61,7 +62,11 @@ def jars_of(pom: str, cache_dir: Path, **properties: str) -> Path:
             _run(
                 *("mvn", "--batch-mode", "--quiet", "-Dstyle.color=never", "--strict-checksums"),
                 *(f"--file={PINS / pom}", f"-Dmaven.repo.local={repository}", *settings),
-                *("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={home / 'jars'}"),
+                *(
+                    "dependency:copy-dependencies",
+                    "-DincludeScope=runtime",
+                    f"-DoutputDirectory={home / 'jars'}",
+                ),
             )
 
     stem = "-".join((Path(pom).stem.removeprefix("pom-"), *properties.values(), "java"))
@@ -97,10 +102,12 @@ def java_compiles() -> bool:
 
 
 def compile_java(source: Path, jars: Path, classes: Path) -> None:
-    """Compile one file against jars; the runtime image holds the compiler even where no ``javac`` is installed."""
+    """Compile one file against jars; a Java can hold the compiler though no ``javac`` is installed."""
     compiler = ("java", *_JVM, "--module", f"{_COMPILER}/com.sun.tools.javac.Main")
-    # Without annotation processing: one of the SDK's jars would offer itself for that.
-    _run(*compiler, "-proc:none", "-nowarn", "-encoding", "UTF-8", "-cp", f"{jars}/*", "-d", classes, source)
+    # Each jar by name, for wildcards are a gift of the launcher `javac`; and without annotation processing,
+    # for which one of the SDK's jars would offer itself.
+    class_path = os.pathsep.join(str(jar) for jar in sorted(jars.glob("*.jar")))
+    _run(*compiler, "-proc:none", "-nowarn", "-encoding", "UTF-8", "-cp", class_path, "-d", classes, source)
 
 
 def java_command(classes: Path, jars: Path, main_class: str) -> list[str]:

@@ -60,7 +60,7 @@ async def run_client(command: Sequence[str | Path], folder: Path) -> Run:
                 exit_code = await process.wait()
         except TimeoutError:
             said = (out.read_text(encoding="utf-8") + err.read_text(encoding="utf-8"))[-2000:]
-            raise AssertionError(f"the client has not ended after {_WITHIN_S:g} s; it said:\n{said}") from None
+            raise AssertionError(f"waited {_WITHIN_S:g} s for the client to end; it said:\n{said}") from None
         finally:
             if process.returncode is None:
                 process.kill()
@@ -83,13 +83,15 @@ async def _close_codes(logs: list[Any]) -> tuple[int, ...]:
         opened = sum(entry["event"] == "session_opened" for entry in logs)
         codes = tuple(entry["close_code"] for entry in logs if entry["event"] == "session_closed")
         if len(codes) == opened or time.monotonic() > deadline:
-            assert len(codes) == opened, f"{opened} sessions opened, {len(codes)} closed when the client was gone"
+            assert len(codes) == opened, (
+                f"{opened} sessions opened, {len(codes)} closed when the client was gone"
+            )
             return codes
         await asyncio.sleep(0.02)
 
 
 def reports(run: Run) -> list[list[Any]]:
-    """What one of our own programs reported: lists that begin with ``opened``, ``event``, ``closed``, ``done``."""
+    """What one of our own programs reported: lists that begin with a word, as its docstring has them."""
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 

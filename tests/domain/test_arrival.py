@@ -87,7 +87,9 @@ def test_a_position_days_ahead_is_refused() -> None:
 def test_only_the_new_part_of_an_overlapping_frame_passes() -> None:
     order = an_order()
     feed(order, 0)
-    overlapping = Arrival(FRAME // 2, FRAME, 1, 1, "pcm_s16le", b"\1\0" * (FRAME // 2) + b"\2\0" * (FRAME // 2))
+    overlapping = Arrival(
+        FRAME // 2, FRAME, 1, 1, "pcm_s16le", b"\1\0" * (FRAME // 2) + b"\2\0" * (FRAME // 2)
+    )
 
     [piece] = order.accept(overlapping)
 

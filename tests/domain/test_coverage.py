@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from qa_service.domain.arrival import Hole
-from qa_service.domain.coverage import Coverage, Release, ReleasedGap, ReleasedQuiet, ReleasedUtterance
+from qa_service.domain.coverage import Coverage, Release, ReleasedQuiet, ReleasedUtterance
 from qa_service.protocol.events import Completed
 from tests.domain.builders import FRAME, RATE, arrival
 

@@ -4,24 +4,25 @@ from typing import get_args
 
 from hypothesis import given, strategies as st
 
-from qa_service.domain.emotions import EMOTIONS, Emotion, Role, decide_emotion_policy
+from qa_service.contract.info import Role
+from qa_service.domain.emotions import EMOTIONS, Emotion, decide_emotion_policy
 from qa_service.protocol import events
 
 roles = st.sampled_from(get_args(Role))
 consents = st.sampled_from([True, False, None])
 
 
-@given(roles, st.booleans(), consents)
+@given(role=roles, explicit=st.booleans(), consent=consents)
 def test_only_an_explicit_customer_who_has_not_opted_out_is_on(
-    role: Role, explicit: bool, consent: bool | None
+    *, role: Role, explicit: bool, consent: bool | None
 ) -> None:
     policy = decide_emotion_policy(role=role, role_is_explicit=explicit, emotion_consent=consent)
 
     assert (policy == "on") == (role == "customer" and explicit and consent is not False)
 
 
-@given(roles, st.booleans(), consents)
-def test_the_policy_alone_tells_of_a_refusal(role: Role, explicit: bool, consent: bool | None) -> None:
+@given(role=roles, explicit=st.booleans(), consent=consents)
+def test_the_policy_alone_tells_of_a_refusal(*, role: Role, explicit: bool, consent: bool | None) -> None:
     policy = decide_emotion_policy(role=role, role_is_explicit=explicit, emotion_consent=consent)
 
     assert (policy == "off_opt_out") == (consent is False)

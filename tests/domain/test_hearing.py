@@ -4,28 +4,28 @@ from qa_service.domain.hearing import MUTE_AFTER_S, Hearing
 from tests.domain.builders import RATE, hush, word
 
 
-def hearing(*spoken: bool) -> Hearing:
-    """What was heard of so many seconds, each sent when it was said."""
+def hearing(seconds: str) -> Hearing:
+    """What was heard of seconds of speech (s) and quiet (.), each sent when it was said."""
     heard = Hearing(RATE)
     heard.restart(0, now=0.0)
-    for second, is_spoken in enumerate(spoken):
+    for second, sound in enumerate(seconds):
         for tenth in range(10):
-            audio = word(1, 800) if is_spoken and tenth % 2 else hush(800)
+            audio = word(1, 800) if sound == "s" and tenth % 2 else hush(800)
             heard.listen(second * RATE + tenth * 800, audio, now=second + tenth / 10)
         heard.settle((second + 1) * RATE, now=float(second + 1))
     return heard
 
 
 def test_quiet_stays_behind_what_was_sent() -> None:
-    assert hearing(False, False, False, False).quiet_until() == 2 * RATE
+    assert hearing("....").quiet_until() == 2 * RATE
 
 
 def test_quiet_ends_where_unanswered_speech_begins() -> None:
-    assert hearing(False, False, True, False, False, False).quiet_until() == 2 * RATE + 800 - RATE
+    assert hearing("..s...").quiet_until() == 2 * RATE + 800 - RATE
 
 
 def test_answered_speech_is_forgotten() -> None:
-    heard = hearing(False, False, True, False, False, False)
+    heard = hearing("..s...")
 
     heard.forget_until(3 * RATE)
 
@@ -43,18 +43,18 @@ def test_audio_sent_just_now_is_not_quiet_yet() -> None:
 
 
 def test_speech_without_an_answer_for_long_shows_a_mute_recogniser() -> None:
-    heard = hearing(*[True] * 6)
+    heard = hearing("ssssss")
 
     assert not heard.misses_answer(heard_at=0.0, now=MUTE_AFTER_S - 1)
     assert heard.misses_answer(heard_at=0.0, now=MUTE_AFTER_S + 1)
 
 
 def test_a_recogniser_that_says_anything_is_not_mute() -> None:
-    assert not hearing(*[True] * 6).misses_answer(heard_at=5.0, now=MUTE_AFTER_S + 1)
+    assert not hearing("ssssss").misses_answer(heard_at=5.0, now=MUTE_AFTER_S + 1)
 
 
 def test_clicks_are_forgotten() -> None:
-    heard = hearing(True, False, False)
+    heard = hearing("s..")
 
     assert not heard.misses_answer(heard_at=0.0, now=2 * MUTE_AFTER_S)
     assert heard.first_unanswered is None

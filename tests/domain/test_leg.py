@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 import pytest
 
@@ -25,14 +26,16 @@ from qa_service.protocol.events import (
     SpeechStarted,
     SpeechStopped,
 )
-from tests.domain.builders import FRAME, RATE, arrival, hush, session_updated, word
+from tests.domain.builders import FRAME, RATE, arrival, hush, word
 from tests.domain.model_recogniser import ModelRecogniser
 
 
 class Line:
     """A leg on a line: frames of 20 ms go in, and a recogniser answers, or does not."""
 
-    def __init__(self, *, extensions: bool = True, limits: LegLimits | None = None, answers: bool = True):
+    def __init__(
+        self, *, extensions: bool = True, limits: LegLimits | None = None, answers: bool = True
+    ) -> None:
         self.leg = Leg(codec="pcm_s16le", rate=RATE, limits=limits)
         self.now = 0.0
         self.index = 0
@@ -100,8 +103,7 @@ class Line:
         match output:
             case OpenSession(number=number):
                 self._sessions[number] = ModelRecogniser(extensions=self._extensions)
-                events = self._sessions[number].open()
-                return events
+                return self._sessions[number].open()
             case Append(number=number, pcm=pcm):
                 events = self._sessions[number].append(pcm)
             case FinishSession(number=number):
@@ -153,7 +155,7 @@ def test_an_utterance_is_released_at_its_place() -> None:
 
 
 @pytest.mark.parametrize(("extensions", "source"), [(True, "progress"), (False, "gate")])
-def test_quiet_is_released_in_steps_that_say_how_they_are_known(extensions: bool, source: str) -> None:
+def test_quiet_is_released_in_steps_that_say_how_they_are_known(*, extensions: bool, source: str) -> None:
     line = Line(extensions=extensions)
 
     line.hush(10)
@@ -176,7 +178,7 @@ def test_a_short_hole_is_filled_with_silence_and_no_gap() -> None:
 
 
 @pytest.mark.parametrize(("lost", "reason"), [(True, "lost"), (False, "not_sent")])
-def test_a_long_hole_is_one_gap_and_little_silence(lost: bool, reason: str) -> None:
+def test_a_long_hole_is_one_gap_and_little_silence(*, lost: bool, reason: str) -> None:
     line = Line()
     line.send(1)
     line.hush(1)
@@ -214,7 +216,7 @@ def test_frames_held_when_a_pause_ends_belong_to_it() -> None:
     line = Line()
     line.hush(1)
     line.leg.pause(now=line.now)
-    line.skip(0.02, lost=True)
+    line.skip(0.3, lost=True)
     line.send(7, 7)  # held: the one before is missing
     line.leg.resume(now=line.now)
     line.hush(2)
@@ -374,10 +376,12 @@ def test_a_mute_recogniser_is_replaced_and_then_a_gap() -> None:
     for _ in range(60):
         line.send(*[1] * 25, *[None] * 25)
 
-    assert [abandon.reason for abandon in line.of(AbandonSession)][:3] == ["there is speech and no answer"] * 3
+    assert [abandon.reason for abandon in line.of(AbandonSession)][:3] == [
+        "there is speech and no answer"
+    ] * 3
     assert line.of(ReleasedGap)[0].reason == "recogniser_mute"
     times = [i for i, output in enumerate(line.outputs) if isinstance(output, AbandonSession)]
-    assert min(b - a for a, b in zip(times, times[1:], strict=False)) > 50  # each session had its time
+    assert min(b - a for a, b in pairwise(times)) > 50  # each session had its time
 
 
 def test_fast_reading_does_not_make_a_recogniser_mute() -> None:

@@ -38,7 +38,9 @@ def test_holes_are_found_by_where_they_begin() -> None:
 
 
 @given(st.permutations(range(12)), st.integers(0, 11))
-def test_a_successor_reads_from_the_smallest_offset_that_is_not_covered(offsets: list[int], covered: int) -> None:
+def test_a_successor_reads_from_the_smallest_offset_that_is_not_covered(
+    offsets: list[int], covered: int
+) -> None:
     retained = retaining(*(arrival(index, offset=offset) for index, offset in enumerate(offsets)))
 
     retained.cover(covered * FRAME)

@@ -7,6 +7,7 @@ crashes as a random source tells it, and finally lets everything come to an end.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -21,7 +22,7 @@ from qa_service.contract.records import (
     LegStop,
     Record,
 )
-from qa_service.domain.entries import CallEnded, Gap, LegEnded, LogEntry, Quiet, Utterance
+from qa_service.domain.entries import CallEnded, Gap, LegStarted, LegUpdated, LogEntry, Quiet, Utterance
 from qa_service.domain.leg import AbandonSession, Append, FinishSession, OpenSession
 from qa_service.domain.partition import LegKey
 from qa_service.domain.writes import CallRow, LegRow, StoredCall, WriteBatch
@@ -145,42 +146,65 @@ class Speaker:
 def write_script(random: Random, *, turns: int = 12) -> Script:
     """Write two legs of a call that talk, are silent, pause, lose frames, stop and come back."""
     script = Script()
-    speakers = [
-        Speaker(script, "customer", random, 0),
-        Speaker(script, "agent", random, 10_000),
-    ]
+    speakers = [Speaker(script, "customer", random, 0), Speaker(script, "agent", random, 10_000)]
     for _ in range(turns):
-        speaker = random.choice(speakers)
-        match random.choices(
-            ["talk", "wait", "suppress", "lose", "delay", "repeat", "pause", "stop"],
-            weights=[8, 6, 3, 2, 3, 2, 1.5, 0.7],
-        )[0]:
-            case "talk":
-                for _ in range(random.randint(1, 4)):
-                    speaker.say()
-                    speaker.wait(random.randint(0, 3))
-            case "wait":
-                speaker.wait(random.choice([3, 20, 60]))
-            case "suppress":
-                speaker.suppress(random.choice([5, 15, 60, 400]))
-                speaker.say()
-            case "lose":
-                speaker.lose(random.choice([1, 5, 15, 80]))
-                speaker.wait(1)
-            case "delay":
-                speaker.delay()
-                speaker.wait(5)
-            case "repeat":
-                speaker.repeat()
-            case "pause":
-                speaker.pause(random.choice([0, 2, 30, 100]))
-                speaker.wait(2)
-            case "stop":
-                speaker.stop()
+        [turn] = random.choices(list(_TURNS), weights=list(_TURNS.values()))
+        turn(random.choice(speakers), random)
     for speaker in speakers:
         speaker.wait(1)
     script.add(CallEnd(ORIGIN_TS))
     return script
+
+
+def _talk(speaker: Speaker, random: Random) -> None:
+    for _ in range(random.randint(1, 4)):
+        speaker.say()
+        speaker.wait(random.randint(0, 3))
+
+
+def _wait(speaker: Speaker, random: Random) -> None:
+    speaker.wait(random.choice([3, 20, 60]))
+
+
+def _suppress(speaker: Speaker, random: Random) -> None:
+    speaker.suppress(random.choice([5, 15, 60, 400]))
+    speaker.say()
+
+
+def _lose(speaker: Speaker, random: Random) -> None:
+    speaker.lose(random.choice([1, 5, 15, 80]))
+    speaker.wait(1)
+
+
+def _delay(speaker: Speaker, _random: Random) -> None:
+    speaker.delay()
+    speaker.wait(5)
+
+
+def _repeat(speaker: Speaker, _random: Random) -> None:
+    speaker.repeat()
+
+
+def _pause(speaker: Speaker, random: Random) -> None:
+    speaker.pause(random.choice([0, 2, 30, 100]))
+    speaker.wait(2)
+
+
+def _stop(speaker: Speaker, _random: Random) -> None:
+    speaker.stop()
+
+
+_TURNS: dict[Callable[[Speaker, Random], None], float] = {
+    _talk: 8,
+    _wait: 6,
+    _suppress: 3,
+    _lose: 2,
+    _delay: 3,
+    _repeat: 2,
+    _pause: 1.5,
+    _stop: 0.7,
+}
+"""What may happen next, and how often."""
 
 
 @dataclass
@@ -311,7 +335,9 @@ class World:
         self.check_promise(batch)
 
     def check_promise(self, batch: WriteBatch) -> None:
-        """What a successor will not read again is stored."""
+        """What a successor will not read again is stored; without times that can only be guessed."""
+        if not self._tells_times:
+            return
         passed = {n for n, offset in self.script.word_offsets.items() if offset < batch.next_offset}
         stored = set().union(*self.transcript().values())
 
@@ -364,10 +390,10 @@ class World:
             if entry.leg_id == leg_id and isinstance(entry.body, Utterance | Quiet | Gap)
         ]
 
-    def milestones(self) -> list[tuple[str | None, str]]:
-        """Which legs were started and ended, in order, and the call's end."""
-        return [
-            (entry.leg_id, type(entry.body).__name__)
+    def milestones(self) -> list[tuple[str, str]]:
+        """How often each leg was opened or described anew."""
+        return sorted(
+            (entry.leg_id or "", type(entry.body).__name__)
             for entry in self.entries
-            if not isinstance(entry.body, Utterance | Quiet | Gap | LegEnded)
-        ]
+            if isinstance(entry.body, LegStarted | LegUpdated)
+        )

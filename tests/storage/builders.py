@@ -36,7 +36,6 @@ def a_call(call_id: str = "call-1", **changes: Any) -> CallRow:
         "origin_ts": ORIGIN_TS,
         "call_seq": 1,
         "control_offset": 10,
-        "last_offset": 12,
         "tenant": "acme",
         "ended": False,
     }

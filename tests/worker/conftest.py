@@ -25,11 +25,11 @@ from qa_service.asr_server.voice_activity import LoudnessDetector
 from qa_service.audio.g711 import encode_ulaw
 from qa_service.audio.resample import pcm_of_samples
 from qa_service.cli.parts import run_relay, run_worker
-from qa_service.contract import EncodedRecord, LegInfo, describe_dead_letter
+from qa_service.contract import AudioFrame, EncodedRecord, LegInfo, describe_dead_letter
 from qa_service.embedded.child import free_port
+from qa_service.kafka import KafkaConfig
 from qa_service.settings import Settings
 from qa_service.storage.database import Database
-from qa_service.kafka import KafkaConfig
 from qa_service.telephony.producer import Publisher, connect_publisher
 from tests.support.waiting import eventually
 
@@ -79,8 +79,12 @@ class Chain:
         stop = asyncio.Event()
         self._tasks[name] = (stop, asyncio.create_task(part(self.settings, stop), name=name))
 
-    def start_worker(self) -> None:
-        self.start("worker", run_worker)
+    def start_worker(self, name: str = "worker", **overrides: Any) -> Settings:
+        """A worker as a process of its own would be; a second one needs another health port."""
+        settings = self.settings.model_copy(update=overrides)
+        stop = asyncio.Event()
+        self._tasks[name] = (stop, asyncio.create_task(run_worker(settings, stop), name=name))
+        return settings
 
     async def stop(self, name: str) -> None:
         """Let a part end as SIGTERM does."""
@@ -99,9 +103,17 @@ class Chain:
         for name in list(self._tasks):
             await self.kill(name)
 
-    async def say(self, leg: str, audio: bytes, *, role: str | None = "customer", stop: bool = True) -> None:
+    async def say(
+        self,
+        leg: str,
+        audio: bytes,
+        *,
+        role: str | None = "customer",
+        stop: bool = True,
+        call_id: str | None = None,
+    ) -> None:
         """Publish a whole leg at once, in 20-ms frames."""
-        call = self.publisher.call(self.call_id)
+        call = self.publisher.call(call_id or self.call_id)
         publisher = call.leg(leg)
         ts = now_ms()
         if role is not None:
@@ -111,8 +123,16 @@ class Chain:
         if stop:
             await publisher.stop(ts=ts + len(audio) // 8)
 
-    async def end_call(self) -> None:
-        await self.publisher.call(self.call_id).end(ts=now_ms())
+    async def go_on(self, audio: bytes, start: int, end: int, *, call_id: str | None = None) -> None:
+        """Publish the frames of ``audio`` from sample ``start`` to ``end`` of the customer's leg."""
+        call = self.publisher.call(call_id or self.call_id)
+        for at in range(start, end, 160):
+            frame = AudioFrame("customer", at, at // 160, now_ms() + at // 8, audio[at : min(at + 160, end)])
+            await call.send(frame)
+        await self.publisher.flush()
+
+    async def end_call(self, call_id: str | None = None) -> None:
+        await self.publisher.call(call_id or self.call_id).end(ts=now_ms())
         await self.publisher.flush()
 
     async def send_raw(
@@ -127,21 +147,26 @@ class Chain:
         async with self.database.transaction() as connection:
             return [dict(row) for row in (await connection.execute(sa.text(statement), values)).mappings()]
 
-    async def texts(self) -> list[tuple[str, str]]:
+    async def words(self, call_id: str | None = None) -> list[str]:
+        """All that was said on a call, word by word."""
+        return " ".join(text for _, text in await self.texts(call_id)).split()
+
+    async def texts(self, call_id: str | None = None) -> list[tuple[str, str]]:
         rows = await self.query(
             "select leg_id, text from qa.log_entry where call_id = :call and kind = 'utterance'"
             " order by leg_id, ordinal",
-            call=self.call_id,
+            call=call_id or self.call_id,
         )
         return [(row["leg_id"], row["text"]) for row in rows]
 
-    async def has_ended(self) -> bool:
-        return bool(
-            await self.query("select 1 from qa.call where call_id = :call and ended", call=self.call_id)
-        )
+    async def await_end(self, call_id: str | None = None) -> None:
+        call_id = call_id or self.call_id
 
-    async def await_end(self) -> None:
-        await eventually(self.has_ended, waiting_for=f"the end of {self.call_id} in the database")
+        async def has_ended() -> bool:
+            found = await self.query("select 1 from qa.call where call_id = :call and ended", call=call_id)
+            return bool(found)
+
+        await eventually(has_ended, waiting_for=f"the end of {call_id} in the database")
 
     async def read_topic(self, topic: str, count: int) -> list[Any]:
         """The first ``count`` records of a topic."""
@@ -172,19 +197,28 @@ class Chain:
         records = await self.read_topic(self.settings.dlq_topic, count)
         return [describe_dead_letter(record.headers) for record in records]
 
-    async def readiness(self) -> tuple[int, dict[str, Any]]:
-        url = f"http://127.0.0.1:{self.settings.health_port}/readyz"
+    async def readiness(self, port: int | None = None, path: str = "readyz") -> tuple[int, dict[str, Any]]:
+        url = f"http://127.0.0.1:{port or self.settings.health_port}/{path}"
         try:
             async with aiohttp.ClientSession() as http, http.get(url) as answer:
                 return answer.status, await answer.json()
         except aiohttp.ClientError:
             return 0, {}
 
-    async def await_ready(self) -> None:
+    async def await_ready(self, port: int | None = None) -> None:
         async def ready() -> bool:
-            return (await self.readiness())[0] == 200
+            return (await self.readiness(port))[0] == 200
 
         await eventually(ready, waiting_for="the worker to be ready")
+
+    async def await_check(self, name: str, saying: str, port: int | None = None) -> str:
+        """The detail of a readiness check once it says something."""
+
+        async def says() -> str:
+            detail = (await self.readiness(port))[1].get("checks", {}).get(name, {}).get("detail", "")
+            return detail if saying in detail else ""
+
+        return await eventually(says, waiting_for=f"the check {name!r} to say {saying!r}")
 
 
 @pytest.fixture
@@ -228,6 +262,8 @@ async def a_chain(
     make_topic: Any,
     asr_url: str,
     tmp_path: Path,
+    *,
+    partitions: int = 1,
     **overrides: Any,
 ) -> AsyncIterator[Chain]:
     rules = tmp_path / "rules.yaml"
@@ -235,7 +271,7 @@ async def a_chain(
     settings = Settings(
         _env_file=None,  # type: ignore[call-arg]
         kafka_bootstrap=kafka_bootstrap,
-        audio_topic=await make_topic("audio"),
+        audio_topic=await make_topic("audio", partitions=partitions),
         dlq_topic=await make_topic("dlq"),
         alerts_topic=await make_topic("alerts"),
         transcripts_topic=await make_topic("transcripts"),
@@ -249,8 +285,7 @@ async def a_chain(
         rules_file=rules,
         health_host="127.0.0.1",
         health_port=free_port(),
-        shutdown_grace_s=3.0,
-        **overrides,
+        **{"shutdown_grace_s": 3.0, **overrides},
     )
     kafka = KafkaConfig(bootstrap=kafka_bootstrap)
     producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)

@@ -115,16 +115,12 @@ async def test_a_worker_that_is_killed_loses_and_repeats_nothing(chain: Chain) -
     await chain.say("customer", audio[: len(audio) // 2], stop=False)
     await eventually(chain.texts, waiting_for="the first utterance")
     await chain.kill("worker")
-    call = chain.publisher.call(chain.call_id)
-    for at in range(len(audio) // 2, len(audio), 160):
-        frame = AudioFrame("customer", at, at // 160, now_ms() + at // 8, audio[at : at + 160])
-        await call.send(frame)
-    await chain.publisher.flush()
+    await chain.go_on(audio, len(audio) // 2, len(audio))
     chain.start_worker()
     await chain.end_call()
     await chain.await_end()
 
-    assert words == " ".join(text for _, text in await chain.texts()).split()
+    assert words == await chain.words()
 
 
 async def test_a_recogniser_that_comes_late_loses_nothing(
@@ -138,17 +134,11 @@ async def test_a_recogniser_that_comes_late_loses_nothing(
         await chain.say("customer", speech("hello", "please") + quiet(1))
         await chain.end_call()
 
-        async def recogniser_is_missed() -> str:
-            _, body = await chain.readiness()
-            check = body.get("checks", {}).get("recogniser", {"ok": True})
-            return "" if check["ok"] else check["detail"]
-
-        detail = await eventually(recogniser_is_missed, waiting_for="readiness to miss the recogniser")
+        detail = await chain.await_check("recogniser", saying="QA_ASR_URL")
         async with await serve_scripted(port):
             await chain.await_end()
 
     assert f"127.0.0.1:{port}" in detail
-    assert "QA_ASR_URL" in detail
     assert await chain.texts() == [("customer", "hello please")]
 
 
@@ -165,13 +155,8 @@ async def test_a_wrong_key_is_named_and_nothing_is_lost(
         await chain.say("customer", speech("hello") + quiet(1))
         await chain.end_call()
 
-        async def key_is_refused() -> bool:
-            _, body = await chain.readiness()
-            return "QA_ASR_API_KEY" in body.get("checks", {}).get("recogniser", {}).get("detail", "")
-
-        await eventually(key_is_refused, waiting_for="readiness to name QA_ASR_API_KEY")
+        await chain.await_check("recogniser", saying="QA_ASR_API_KEY")
         await chain.stop("worker")
-        chain.settings = chain.settings.model_copy(update={"asr_api_key": "right"})
         chain.settings = type(chain.settings)(**{**chain.settings.model_dump(), "asr_api_key": "right"})
         chain.start_worker()
         await chain.await_end()
@@ -212,11 +197,7 @@ async def test_a_bad_record_goes_to_the_dead_letters_and_its_neighbours_go_on(
 async def test_an_unknown_version_stops_the_partition_and_says_so(chain: Chain) -> None:
     await chain.send_raw([*({**GOOD, "v": b"2"}).items()], b"\xff" * 160)
 
-    async def partition_is_stopped() -> str:
-        status, body = await chain.readiness()
-        return body["checks"]["partitions"]["detail"] if status == 503 else ""
-
-    detail = await eventually(partition_is_stopped, waiting_for="readiness to report the stopped partition")
+    detail = await chain.await_check("partitions", saying="stopped")
 
     assert "'v'" in detail
 

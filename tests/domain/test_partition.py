@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import pytest
+
+from qa_service.contract.errors import ContractViolation
+from qa_service.contract.records import AudioFrame, CallEnd, LegResume, LegStop
+from qa_service.domain.call import CallPolicy
+from qa_service.domain.entries import CallStarted, LegStarted
+from qa_service.domain.leg import Append, LegLimits, OpenSession
+from qa_service.domain.partition import LINGER_S, LegKey, Partition
+from qa_service.domain.writes import StoredCall
+from qa_service.protocol.events import SessionFinished
+from tests.domain.builders import ORIGIN_TS, a_claim, a_partition, frame, in_call, start, word
+
+KEY = LegKey("call", "customer")
+
+
+def feed(partition: Partition, *records: object, call_id: str = "call") -> list[str]:
+    return [
+        partition.handle(in_call(record, call_id), partition.position, record_ms=ORIGIN_TS, now=1.0)  # type: ignore[arg-type]
+        for record in records
+    ]
+
+
+def frames(count: int) -> list[AudioFrame]:
+    return [frame(index, word(1)) for index in range(count)]
+
+
+def test_a_batch_holds_what_changed_and_the_offset_that_goes_with_it() -> None:
+    partition = a_partition()
+    feed(partition, start(), *frames(10))
+
+    batch = partition.take_batch()
+
+    assert batch is not None
+    assert (batch.write_seq, batch.next_offset, batch.epoch) == (1, 1, 1)
+    assert [type(entry.body) for entry in batch.entries] == [CallStarted, LegStarted]
+    assert [call.call_id for call in batch.calls] == ["call"]
+    assert [leg.leg_id for leg in batch.legs] == ["customer"]
+
+
+def test_without_a_change_there_is_no_batch() -> None:
+    partition = a_partition()
+    feed(partition, start(), *frames(10))
+    partition.take_batch()
+
+    feed(partition, *[frame(index) for index in range(10, 20)])
+
+    assert partition.take_batch() is None
+
+
+def test_an_offset_that_moved_on_is_a_change() -> None:
+    partition = a_partition()
+    partition.skip(0)
+
+    batch = partition.take_batch()
+
+    assert batch is not None
+    assert (batch.next_offset, batch.entries) == (1, ())
+
+
+def test_the_next_offset_is_the_smallest_of_all_calls() -> None:
+    partition = a_partition()
+    feed(partition, start(), call_id="a")
+    feed(partition, *frames(1), call_id="a")
+    feed(partition, start(), *frames(3), call_id="b")
+
+    assert partition.next_offset == 1
+
+
+@pytest.mark.parametrize(
+    "stray", [CallEnd(ORIGIN_TS), LegStop("customer", ORIGIN_TS), LegResume("customer", ORIGIN_TS)]
+)
+def test_an_end_of_something_unknown_begins_no_call(stray: object) -> None:
+    partition = a_partition()
+
+    assert feed(partition, stray) == ["without_effect"]
+    assert not partition.knows("call")
+
+
+def test_a_refused_record_begins_no_call_and_counts_as_read() -> None:
+    partition = a_partition()
+
+    with pytest.raises(ContractViolation):
+        feed(partition, AudioFrame("customer", 0, 0, ORIGIN_TS, b"\0", "pcm_s16le"))
+
+    assert not partition.knows("call")
+    assert partition.position == 1
+
+
+def test_actions_name_their_leg() -> None:
+    partition = a_partition()
+    feed(partition, start(), *frames(5))
+
+    actions = partition.take_actions()
+
+    assert [(key, type(action)) for key, action in actions] == [(KEY, OpenSession), (KEY, Append)]
+    assert partition.take_actions() == []
+    assert partition.session_config(KEY).extensions.emotion
+
+
+def test_a_renewed_claim_goes_on_only_if_nobody_wrote_in_between() -> None:
+    partition = a_partition()
+    feed(partition, start())
+    partition.take_batch()
+
+    assert not partition.renew(a_claim(epoch=3, write_seq=1))
+    assert not partition.renew(a_claim(epoch=2, write_seq=0))
+    assert partition.renew(a_claim(epoch=2, write_seq=1))
+    assert partition.epoch == 2
+
+
+def test_a_call_that_ended_is_remembered_for_a_while() -> None:
+    partition = a_partition()
+    feed(partition, start(), CallEnd(ORIGIN_TS))
+
+    partition.tick(now=LINGER_S + 2, caught_up=True)
+    assert partition.knows("call")  # it is not even stored
+    partition.take_batch()
+
+    partition.tick(now=LINGER_S, caught_up=True)
+    assert partition.knows("call")
+
+    partition.tick(now=LINGER_S + 2, caught_up=True)
+    assert not partition.knows("call")
+
+
+def test_a_stored_call_is_taken_up_where_it_was() -> None:
+    partition = a_partition()
+    feed(partition, start(), *frames(10), LegStop("customer", ORIGIN_TS))
+    partition.receive(KEY, 1, SessionFinished(), now=2.0, at_ms=0)
+    batch = partition.take_batch()
+    assert batch is not None
+    stored = StoredCall(call=batch.calls[0], legs=batch.legs, entries=batch.entries)
+
+    successor = a_partition(a_claim(epoch=2, write_seq=1, next_offset=batch.next_offset), (stored,))
+
+    assert successor.live_legs == 0
+    assert feed(successor, CallEnd(ORIGIN_TS)) == ["accepted"]
+    assert [entry.call_seq for entry in successor.take_batch().entries] == [len(batch.entries) + 1]  # type: ignore[union-attr]
+
+
+def test_a_leg_far_behind_asks_to_let_records_wait() -> None:
+    partition = a_partition(policy=CallPolicy(limits=LegLimits(replay_buffer_s=1.0)))
+    feed(partition, start(), *frames(20))
+    assert not partition.is_far_behind
+
+    feed(partition, *[frame(index, word(1)) for index in range(20, 35)])
+
+    assert partition.is_far_behind
+
+
+def test_events_for_forgotten_calls_are_void() -> None:
+    partition = a_partition()
+
+    partition.receive(KEY, 1, SessionFinished(), now=0.0, at_ms=0)
+    partition.session_lost(KEY, 1, now=0.0)
+
+    assert partition.take_batch() is None

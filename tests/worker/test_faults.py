@@ -1,0 +1,247 @@
+"""What goes wrong around a worker, on real Kafka and PostgreSQL: nothing is lost or doubled, all is said."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.partitioner import murmur2
+
+from qa_service import metrics
+from qa_service.asr_server import AsrServer
+from qa_service.contract import AudioFrame, encode_record
+from qa_service.embedded.child import free_port
+from qa_service.storage.store import PostgresStore
+from tests.support.waiting import eventually
+from tests.worker.conftest import Chain, a_chain, quiet, speech
+from tests.worker.switch import switch_before
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+WORDS = ["hello", "please", "thanks", "bye", "four", "one"]
+AUDIO = b"".join(speech(word) + quiet(0.8) for word in WORDS)
+THIRD = len(AUDIO) // 3 // 160 * 160
+
+MakeChain = Callable[..., AbstractAsyncContextManager[Chain]]
+
+
+@pytest.fixture
+def make_chain(
+    kafka_bootstrap: str, database_url: str, make_topic: Any, recogniser: AsrServer, tmp_path: Path
+) -> MakeChain:
+    """A chain without relay, whose worker is started by the test; arguments as of ``a_chain``."""
+
+    @asynccontextmanager
+    async def make(*, url: str = database_url, **options: Any) -> AsyncIterator[Chain]:
+        async with a_chain(kafka_bootstrap, url, make_topic, recogniser.url, tmp_path, **options) as chain:
+            yield chain
+
+    return make
+
+
+def call_on(partition: int, of: int) -> str:
+    """A call id that the producers' partitioner puts on a partition."""
+    ids = (f"call-{number}" for number in range(1000))
+    return next(name for name in ids if (murmur2(name.encode()) & 0x7FFFFFFF) % of == partition)
+
+
+async def test_workers_that_come_and_go_during_calls_lose_and_repeat_nothing(make_chain: MakeChain) -> None:
+    async with make_chain(partitions=4) as chain:
+        calls = [call_on(number, of=4) for number in range(4)]
+        chain.start_worker()
+        await chain.await_ready()
+        for call_id in calls:
+            await chain.say("customer", AUDIO[:THIRD], stop=False, call_id=call_id)
+        await eventually(partial(chain.words, calls[0]), waiting_for="the first words")
+        second = chain.start_worker("second", health_port=free_port())
+        await chain.await_check("partitions", saying="2 owned", port=second.health_port)
+        for call_id in calls:
+            await chain.go_on(AUDIO, THIRD, 2 * THIRD, call_id=call_id)
+        await chain.await_check("partitions", saying="2 owned")
+        await chain.stop("second")
+        for call_id in calls:
+            await chain.go_on(AUDIO, 2 * THIRD, len(AUDIO), call_id=call_id)
+            await chain.end_call(call_id)
+        for call_id in calls:
+            await chain.await_end(call_id)
+
+        assert [await chain.words(call_id) for call_id in calls] == [WORDS] * 4
+
+
+async def test_a_worker_that_is_fenced_off_loads_the_partition_anew(make_chain: MakeChain) -> None:
+    async with make_chain() as chain:
+        chain.start_worker()
+        await chain.say("customer", AUDIO[:THIRD], stop=False)
+        await eventually(chain.words, waiting_for="the first words")
+        fencings = metrics.EPOCH_FENCINGS._value.get()
+        await PostgresStore(chain.database).claim(chain.settings.audio_topic, 0, "intruder")
+        await chain.go_on(AUDIO, THIRD, len(AUDIO))
+        await chain.end_call()
+        await chain.await_end()
+
+        assert await chain.words() == WORDS
+        assert metrics.EPOCH_FENCINGS._value.get() == fencings + 1
+
+
+async def test_a_fault_of_our_own_is_told_and_the_partition_loaded_anew(make_chain: MakeChain) -> None:
+    async with make_chain() as chain:
+        chain.start_worker()
+        await chain.say("customer", AUDIO[:THIRD], stop=False)
+        await eventually(chain.words, waiting_for="the first words")
+        # As if a batch had been numbered wrongly: no repetition helps.
+        await chain.query("update qa.partition_claim set write_seq = write_seq + 5 returning epoch")
+        await chain.go_on(AUDIO, THIRD, len(AUDIO))
+        await chain.end_call()
+        await chain.await_end()
+
+        assert await chain.words() == WORDS
+
+
+async def test_a_database_that_goes_away_in_flight_is_waited_for(
+    make_chain: MakeChain, database_url: str
+) -> None:
+    async with switch_before(database_url) as switch, make_chain() as chain:
+        chain.start_worker(database_url=_secret(chain, switch.url))
+        await chain.say("customer", AUDIO[:THIRD], stop=False)
+        await eventually(chain.words, waiting_for="the first words")
+        switch.cut()
+        await chain.go_on(AUDIO, THIRD, 2 * THIRD)
+        other = "another-call"  # not in memory, so it has to be looked up
+        await chain.say("customer", AUDIO, call_id=other)
+        await chain.await_check("postgres", saying="cannot be reached")
+        assert (await chain.readiness(path="livez"))[0] == 200
+        await switch.mend()
+        await chain.go_on(AUDIO, 2 * THIRD, len(AUDIO))
+        for call_id in (chain.call_id, other):
+            await chain.end_call(call_id)
+            await chain.await_end(call_id)
+
+        assert await chain.words() == WORDS
+        assert await chain.words(other) == WORDS
+        await chain.await_ready()
+
+
+async def test_a_worker_answers_probes_while_it_waits_for_its_database(
+    make_chain: MakeChain, database_url: str
+) -> None:
+    async with switch_before(database_url) as switch, make_chain() as chain:
+        switch.cut()
+        chain.start_worker(database_url=_secret(chain, switch.url))
+        await chain.await_check("postgres", saying="starting: waiting for PostgreSQL")
+        assert (await chain.readiness())[0] == 503
+        assert (await chain.readiness(path="livez"))[0] == 200
+        await switch.mend()
+        await chain.await_ready()
+
+
+async def test_a_stop_during_the_start_is_heeded(make_chain: MakeChain, database_url: str) -> None:
+    async with switch_before(database_url) as switch, make_chain() as chain:
+        switch.cut()
+        chain.start_worker(database_url=_secret(chain, switch.url))
+        await chain.await_check("postgres", saying="starting: waiting for PostgreSQL")
+        await chain.stop("worker")
+
+        assert await chain.readiness() == (0, {})
+
+
+async def test_what_retention_has_dropped_becomes_a_gap_and_the_rest_goes_on(
+    make_chain: MakeChain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with make_chain() as chain:
+        chain.start_worker()
+        await chain.say("customer", AUDIO[:THIRD], stop=False)
+        await eventually(chain.words, waiting_for="the first words")
+        await chain.stop("worker")
+        await chain.go_on(AUDIO, THIRD, 2 * THIRD)
+        await _delete_all_records(chain)
+        await chain.go_on(AUDIO, 2 * THIRD, len(AUDIO))
+        await chain.end_call()
+        chain.start_worker()
+        await chain.await_end()
+        gaps = await chain.query("select reason from qa.log_entry where kind = 'gap'")
+
+        assert [gap["reason"] for gap in gaps] in (["lost"], ["offset_lost"])
+        assert (await chain.words())[-2:] == WORDS[-2:]
+        assert "offset_out_of_range" in capsys.readouterr().out
+
+
+async def test_a_stored_offset_beyond_the_log_begins_where_the_log_does(make_chain: MakeChain) -> None:
+    async with make_chain() as chain:
+        store = PostgresStore(chain.database)
+        await store.claim(chain.settings.audio_topic, 0, "an earlier life of the topic")
+        await chain.query("update qa.partition_claim set next_offset = 1000000 returning epoch")
+        chain.start_worker()
+        await chain.say("customer", AUDIO)
+        await chain.end_call()
+        await chain.await_end()
+        (claim,) = await chain.query("select next_offset from qa.partition_claim")
+
+        assert await chain.words() == WORDS
+        assert claim["next_offset"] < 1000000
+
+
+async def test_a_run_of_bad_records_stops_the_partition_and_is_kept(make_chain: MakeChain) -> None:
+    async with make_chain(dlq_max_run=3) as chain:
+        chain.start_worker()
+        for _ in range(5):
+            await chain.send_raw([("v", b"1"), ("type", b"noise")], b"")
+        detail = await chain.await_check("partitions", saying="stopped")
+
+        assert "3 undecodable records in a row" in detail
+        assert len(await chain.dead_letters(3)) == 3
+        assert metrics.PARTITIONS_PAUSED["poison"]._value.get() == 1
+
+
+async def test_an_unknown_version_stops_its_own_partition_alone(make_chain: MakeChain) -> None:
+    async with make_chain(partitions=2) as chain:
+        bad, good = call_on(0, of=2), call_on(1, of=2)
+        frame = encode_record(bad, AudioFrame("customer", 0, 0, 0, b"\xff" * 160))
+        headers = [(name, b"9" if name == "v" else value) for name, value in frame.headers]
+        chain.start_worker()
+        await chain.send_raw(headers, frame.value, key=frame.key)
+        await chain.await_check("partitions", saying="version 1 only")
+        await chain.say("customer", AUDIO, call_id=good)
+        await chain.end_call(good)
+        await chain.await_end(good)
+
+        assert await chain.words(good) == WORDS
+
+
+async def test_beyond_its_limit_of_legs_a_worker_lets_other_calls_wait(make_chain: MakeChain) -> None:
+    async with make_chain(partitions=2, max_legs=1) as chain:
+        first, second = call_on(0, of=2), call_on(1, of=2)
+        chain.start_worker()
+        await chain.say("customer", AUDIO, stop=False, call_id=first)
+        await chain.await_check("partitions", saying="1 held for capacity")
+        await chain.say("customer", AUDIO, call_id=second)
+        await chain.end_call(second)
+        await eventually(partial(_has_words, chain, first), waiting_for="all words of the first call")
+        assert await chain.words(second) == []
+        await chain.end_call(first)
+        await chain.await_end(second)
+
+        assert await chain.words(second) == WORDS
+
+
+async def _has_words(chain: Chain, call_id: str) -> bool:
+    return await chain.words(call_id) == WORDS
+
+
+async def _delete_all_records(chain: Chain) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=chain.settings.kafka_bootstrap)
+    await admin.start()
+    try:
+        partition = TopicPartition(chain.settings.audio_topic, 0)
+        await admin.delete_records({partition: RecordsToDelete(before_offset=-1)})
+    finally:
+        await admin.close()
+
+
+def _secret(chain: Chain, url: str) -> Any:
+    return type(chain.settings.database_url)(url)
