@@ -50,7 +50,7 @@ def report(view: str, *, limit: int, as_json: bool) -> None:
     for row in rows:
         table = Table(box=None, show_header=False)
         for name, value in row.items():
-            table.add_row(f"[dim]{name}[/]", "-" if value is None else str(value))
+            table.add_row(f"[dim]{name}[/]", _shown(value))
         Console().print(table, "")
 
 
@@ -60,6 +60,16 @@ async def _read(settings: Settings, view: str, limit: int) -> list[dict[str, Any
         return await read_view(database, view, limit)
     finally:
         await database.close()
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case float() | decimal.Decimal():
+            return f"{value:.3f}"
+        case _:
+            return str(value)
 
 
 def _plain(value: object) -> object:

@@ -26,6 +26,7 @@ from qa_service.cli.configuration import (
     server_config,
     worker_options,
 )
+from qa_service.cli.repeats import hear_kafka_once
 from qa_service.cli.running import configure_logging, run, stop_event
 from qa_service.cli.starting import Probes
 from qa_service.domain.announcements import PartialData
@@ -64,6 +65,7 @@ def worker() -> None:
     """Transcribe live calls and evaluate rules, as one member of the consumer group."""
     settings = Settings()
     configure_logging(settings)
+    hear_kafka_once()
     run(_until_stopped(run_worker, settings))
 
 
@@ -76,6 +78,7 @@ def relay() -> None:
     """Publish alerts and transcripts from the outbox to their topics."""
     settings = Settings()
     configure_logging(settings)
+    hear_kafka_once()
     run(_until_stopped(run_relay, settings))
 
 

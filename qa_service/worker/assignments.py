@@ -106,7 +106,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         revoked: Iterable[TopicPartition],  # noqa: ARG002 - it is all of them
     ) -> None:
         """Partitions may go elsewhere: write what is due and park them; their sessions stay warm."""
-        await self._end_claims()
+        await self._end_claims(CLAIMS_END_WITHIN_S)
         for partition, reader in self.readers.items():
             reader.park()
             self.parked[partition] = reader
@@ -173,7 +173,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def stop_claiming(self) -> None:
         """Take no more partitions, whatever Kafka says."""
         self._is_closing = True
-        await self._end_claims(within_s=0)
+        await self._end_claims(0)
 
     async def close(self) -> None:
         """Let every partition go at once."""
@@ -189,7 +189,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         claim = self._claim(partition, after=after, at=at)
         self._claims[partition] = asyncio.create_task(claim, name=f"claim-{partition.partition}")
 
-    async def _end_claims(self, within_s: float = CLAIMS_END_WITHIN_S) -> None:
+    async def _end_claims(self, within_s: float) -> None:
         """Let claims come to their end, or end them: their partitions are not ours any more."""
         claims = list(self._claims.values())
         if claims:
@@ -293,6 +293,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             if not await self._may_commit(reader):
                 _log.info("partition_let_go", partition=partition.partition)
                 self._claims.pop(partition, None)
+                metrics.PARTITION_LAG.forget(str(partition.partition))
                 return
         else:
             fault = self._faults[partition]

@@ -47,8 +47,8 @@ LAST_WRITE_S = 2.0
 """For the last transaction, even if the grace period is used up."""
 FRESH_MS = 5000
 """The end of the log, as last told by the broker, is believed for so long. It tells it twice a second."""
-SILENCE_MS = 15_000
-"""No answer of the broker for so long, on any partition that is read: not ready."""
+SILENCE_S = 15.0
+"""No answer of the brokers for so long, for any partition that is read: not ready."""
 GIVE_UP_S = 60.0
 """Kafka itself being away raises nothing; an error that stays so long is one that only a restart, or a
 person, can mend: missing rights, a coordination that has died."""
@@ -117,6 +117,9 @@ class Worker:
             tools, sessions=sessions, offer_partial=offer_partial, options=ownership
         )
         self._poll: asyncio.Task[_Fetched] | None = None
+        self._asked_at = 0.0
+        self._is_silent = False
+        """Whether Kafka has not answered for a while, as far as can be seen from here."""
         self._poll_failures = 0
         self._polls_fail_since: float | None = None
         self._backoff = Backoff(first_s=0.2, ceiling_s=5.0)
@@ -159,6 +162,7 @@ class Worker:
         """What came since; nothing while a rebalance keeps the consumer from answering."""
         if self._poll is None:
             self._poll = asyncio.create_task(self._ask(), name="poll")
+            self._asked_at = self._clock.monotonic()
         await asyncio.wait([self._poll], timeout=POLL_PATIENCE_S)
         if not self._poll.done():
             return []
@@ -173,7 +177,9 @@ class Worker:
             await self._note_failure(error)
             return []
         self._polls_fail_since, self._poll_failures = None, 0
-        self._kafka_outage.end()
+        self._is_silent = self._is_silent and not fetched
+        if not self._is_silent:
+            self._kafka_outage.end()
         return fetched
 
     async def _ask(self) -> _Fetched:
@@ -203,7 +209,7 @@ class Worker:
             return
         self._consumer.pause(partition)
         try:
-            async with asyncio.timeout(SILENCE_MS / 1000):
+            async with asyncio.timeout(SILENCE_S):
                 start = int((await self._consumer.beginning_offsets([partition]))[partition])
         except (KafkaError, TimeoutError) as error:
             self._kafka_outage.note(str(error) or type(error).__name__)
@@ -245,6 +251,7 @@ class Worker:
             reader.review(
                 is_full=legs >= self._options.max_legs, recogniser_answers=self._sessions.last_loss is None
             )
+        self._note_silence(now)
         self._measure(legs)
 
     def _measure(self, legs: int) -> None:
@@ -266,6 +273,19 @@ class Worker:
         if highwater is None or self._ms_since_answer(reader) > FRESH_MS:
             return False
         return bool(reader.owner.core.position >= highwater)
+
+    def _note_silence(self, now: float) -> None:
+        """A Kafka that is away raises nothing: its fetches bring nothing, or a rebalance does not end."""
+        silent_s = [
+            min(self._ms_since_answer(reader) / 1000, now - reader.reads_since)
+            for reader in self._assignments.readers.values()
+            if reader.held_for is None
+        ]
+        if self._poll is not None:
+            silent_s.append(now - self._asked_at)
+        self._is_silent = bool(silent_s) and min(silent_s) > SILENCE_S
+        if self._is_silent:
+            self._kafka_outage.note(f"no answer for {min(silent_s):.0f} s; check that the brokers are up")
 
     def _ms_since_answer(self, reader: PartitionReader) -> float:
         """Milliseconds since the broker last answered for a partition that is read; infinite: not yet."""
@@ -320,12 +340,6 @@ class Worker:
             return Check(ok=False, detail=self._kafka_outage.reason)
         if not self._assignments.has_joined:
             return Check(ok=False, detail="has not joined the group yet")
-        read = [reader for reader in self._assignments.readers.values() if reader.held_for is None]
-        silence_ms = min((self._ms_since_answer(reader) for reader in read), default=0.0)
-        if SILENCE_MS < silence_ms < float("inf"):
-            return Check(
-                ok=False, detail=f"no answer for {silence_ms / 1000:.0f} s; check that the brokers are up"
-            )
         return Check(ok=True, detail="member of the group")
 
     def _check_store(self) -> Check:

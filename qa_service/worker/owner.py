@@ -96,9 +96,10 @@ class PartitionOwner:
 
     def tick(self, *, caught_up: bool) -> None:
         """Let the core's time-outs act."""
-        with self.or_ended():
-            self.core.tick(now=self._clock.monotonic(), caught_up=caught_up)
-            self.step()
+        if self._is_active:
+            with self.or_ended():
+                self.core.tick(now=self._clock.monotonic(), caught_up=caught_up)
+                self.step()
 
     @contextlib.contextmanager
     def or_ended(self) -> Iterator[None]:

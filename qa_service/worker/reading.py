@@ -90,6 +90,8 @@ class PartitionReader:
         self.owner = owner
         self.held_for: HoldReason | None = None
         """Why the partition is not read at present; None: it is."""
+        self.reads_since = 0.0
+        """When reading began, or was taken up again (monotonic seconds)."""
         self.stopped: str | None = None
         """What a person has to deal with before the partition is read on."""
         self._stop_reason: Literal["poison", "version"] = "poison"
@@ -111,13 +113,11 @@ class PartitionReader:
     def begin(self) -> None:
         """Read from where the core stands; the partition is assigned to us."""
         self._is_assigned = True
-        self.held_for = None
-        consumer = self._tools.consumer
-        consumer.seek(self.partition, self.owner.core.position)
-        if self.stopped is not None:
-            self.held_for = self._stop_reason
+        self._go_back(self.owner.core.position)
+        if self.stopped is None:
+            self._read()
         else:
-            consumer.resume(self.partition)
+            self._hold(self._stop_reason)
 
     def park(self) -> None:
         """The partition may go elsewhere; what was fetched and not handled is fetched again."""
@@ -137,21 +137,28 @@ class PartitionReader:
         if self.held_for is not None:  # fetched just before the partition was held
             self._go_back(self.owner.core.position)
             return
-        decoded = [(record, _decode(record)) for record in records]
-        if not await self._look_up(content for _, content in decoded):
-            return
+        with self.owner.or_ended():
+            decoded = [(record, _decode(record)) for record in records]
+            if await self._look_up(content for _, content in decoded):
+                await self._feed(decoded)
+                self._absent.clear()
+            if self.owner.is_active:
+                self.owner.step()
+
+    async def _feed(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> None:
         counts = _Counts(self._guard)
+        await self._feed_until_stopped(decoded, counts)
+        counts.settle()
+
+    async def _feed_until_stopped(
+        self, decoded: list[tuple[ConsumerRecord, _Content]], counts: _Counts
+    ) -> None:
         for number, (record, content) in enumerate(decoded, start=1):
             if not await self._take_one(record, content, counts):
-                break
+                return
             if number % REVIEW_EVERY == 0 and self.owner.core.is_far_behind and not self._reads_on:
                 self._give_back("recogniser")
-                break
-        counts.settle()
-        self._absent.clear()
-        if self.owner.is_active:
-            with self.owner.or_ended():
-                self.owner.step()
+                return
 
     async def _take_one(self, record: ConsumerRecord, content: _Content, counts: _Counts) -> bool:
         """Feed one record to the core; False if reading is to stop here."""
@@ -169,15 +176,12 @@ class PartitionReader:
     def _handle(
         self, record: ConsumerRecord, content: CallRecord, counts: _Counts
     ) -> ContractViolation | None:
-        owner = self.owner
-        with owner.or_ended():
-            try:
-                outcome = owner.core.handle(
-                    content, record.offset, record_ms=record.timestamp, now=self._tools.clock.monotonic()
-                )
-            except ContractViolation as violation:
-                return violation
-            counts.note(content, is_repeated=outcome == "repeated")
+        now = self._tools.clock.monotonic()
+        try:
+            outcome = self.owner.core.handle(content, record.offset, record_ms=record.timestamp, now=now)
+        except ContractViolation as violation:
+            return violation
+        counts.note(content, is_repeated=outcome == "repeated")
         return None
 
     async def _look_up(self, contents: Iterable[_Content]) -> bool:
@@ -271,9 +275,13 @@ class PartitionReader:
             return
         if reason is not None:
             self._hold(reason)
-        elif self.held_for is not None:
-            self.held_for = None
-            self._tools.consumer.resume(self.partition)
+        else:
+            self._read()
+
+    def _read(self) -> None:
+        self.held_for = None
+        self.reads_since = self._tools.clock.monotonic()
+        self._tools.consumer.resume(self.partition)
 
     def _hold(self, reason: HoldReason) -> None:
         self.held_for = reason

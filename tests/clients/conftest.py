@@ -18,6 +18,9 @@ from tests.clients.environments import (
     python_with,
 )
 
+# Its assertions are to say what they saw, as those in tests do.
+pytest.register_assert_rewrite("tests.clients.expectations")
+
 T = TypeVar("T")
 
 JavaProgram = Callable[[Path, Path], list[str]]

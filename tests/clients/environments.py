@@ -1,11 +1,12 @@
 """What the clients need to run: Python environments, jars and Node modules, each fetched once into the cache.
 
-The versions are pinned in tools/clients. Java and Node themselves have to be there: where they are not, the tests that
-need them *fail*, with one line that says what to install.
+The versions are pinned in tools/clients. Java and Node themselves have to be there: where they are not, the
+tests that need them *fail*, with one line that says what to install.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -52,21 +53,20 @@ def python_with(package: str, cache_dir: Path) -> Path:
 
 def jars_of(pom: str, cache_dir: Path, **properties: str) -> Path:
     """The folder of the jars that a POM asks for, with some of its properties set."""
-    if not java_compiles() or not shutil.which("mvn"):
+    if not _java_compiles():
         raise EnvironmentUnavailableError(_JAVA_REMEDY)
     settings = [f"-D{name.replace('_', '.')}={value}" for name, value in properties.items()]
 
     def install(home: Path) -> None:
+        if not shutil.which("mvn"):
+            raise EnvironmentUnavailableError(_JAVA_REMEDY)
         # Not every user has a home folder for Maven to keep house in.
         with tempfile.TemporaryDirectory(dir=home, prefix="maven-") as repository:
             _run(
                 *("mvn", "--batch-mode", "--quiet", "-Dstyle.color=never", "--strict-checksums"),
                 *(f"--file={PINS / pom}", f"-Dmaven.repo.local={repository}", *settings),
-                *(
-                    "dependency:copy-dependencies",
-                    "-DincludeScope=runtime",
-                    f"-DoutputDirectory={home / 'jars'}",
-                ),
+                *("dependency:copy-dependencies", "-DincludeScope=runtime"),
+                f"-DoutputDirectory={home / 'jars'}",
             )
 
     stem = "-".join((Path(pom).stem.removeprefix("pom-"), *properties.values(), "java"))
@@ -90,17 +90,6 @@ def node_modules(cache_dir: Path) -> Path:
     return _kept(cache_dir, "node", content, install) / "node_modules"
 
 
-def java_compiles() -> bool:
-    """Whether there is a Java that can compile what it runs."""
-    java = shutil.which("java")
-    if java is None:
-        return False
-    version = subprocess.run([java, "-version"], check=False, capture_output=True, text=True).stderr
-    modules = subprocess.run([java, "--list-modules"], check=False, capture_output=True, text=True).stdout
-    number = re.search(r'version "(\d+)', version)
-    return number is not None and int(number[1]) >= _OLDEST_JAVA and f"{_COMPILER}@" in modules
-
-
 def compile_java(source: Path, jars: Path, classes: Path) -> None:
     """Compile one file against jars; a Java can hold the compiler though no ``javac`` is installed."""
     compiler = ("java", *_JVM, "--module", f"{_COMPILER}/com.sun.tools.javac.Main")
@@ -113,6 +102,18 @@ def compile_java(source: Path, jars: Path, classes: Path) -> None:
 def java_command(classes: Path, jars: Path, main_class: str) -> list[str]:
     """The command that runs a compiled program."""
     return ["java", *_JVM, "-Dfile.encoding=UTF-8", "-cp", f"{classes}:{jars}/*", main_class]
+
+
+@functools.cache
+def _java_compiles() -> bool:
+    """Whether there is a Java that can compile what it runs."""
+    java = shutil.which("java")
+    if java is None:
+        return False
+    # Each module with the version of the Java, as java.base@17.0.15.
+    modules = subprocess.run([java, "--list-modules"], check=False, capture_output=True, text=True).stdout
+    compiler = re.search(rf"^{re.escape(_COMPILER)}@(\d+)", modules, re.MULTILINE)
+    return compiler is not None and int(compiler[1]) >= _OLDEST_JAVA
 
 
 def _kept(cache_dir: Path, stem: str, content: bytes, install: Callable[[Path], None]) -> Path:

@@ -92,7 +92,8 @@ async def _close_codes(logs: list[Any]) -> tuple[int, ...]:
 
 def reports(run: Run) -> list[list[Any]]:
     """What one of our own programs reported: lists that begin with a word, as its docstring has them."""
-    return [json.loads(line) for line in run.stdout.splitlines()]
+    # The SDKs may print lines of their own.
+    return [json.loads(line) for line in run.stdout.splitlines() if line.startswith('["')]
 
 
 def events_after(marker: str, text: str) -> list[Event]:

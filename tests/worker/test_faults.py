@@ -89,6 +89,20 @@ async def test_a_worker_that_is_fenced_off_loads_the_partition_anew(make_chain: 
         assert metrics.EPOCH_FENCINGS._value.get() == fencings + 1
 
 
+async def test_a_static_member_comes_back_to_its_partitions(make_chain: MakeChain) -> None:
+    async with make_chain(partitions=2, group_instance_id="worker-0") as chain:
+        chain.start_worker()
+        await chain.say("customer", AUDIO[:THIRD], stop=False)
+        await eventually(chain.words, waiting_for="the first words")
+        await chain.stop("worker")
+        chain.start_worker()
+        await chain.go_on(AUDIO, THIRD, len(AUDIO))
+        await chain.end_call()
+        await chain.await_end()
+
+        assert await chain.words() == WORDS
+
+
 async def test_a_fault_of_our_own_is_told_and_the_partition_loaded_anew(make_chain: MakeChain) -> None:
     async with make_chain() as chain:
         chain.start_worker()

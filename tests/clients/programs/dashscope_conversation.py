@@ -2,11 +2,11 @@
 
     python dashscope_conversation.py URL FORMAT RATE_HZ MODE AUDIO...
 
-MODE is `vad` or `manual`; in manual mode each audio file is a turn that is committed. What the SDK reports
-is printed, one JSON array a line: ["opened"], ["event", EVENT], ["closed", CODE, REASON], in the end ["done"].
-The end does not wait for ["closed", ...]: in websocket-client, which the SDK builds on, the thread that closes
-and the one that reads race for the other side's close frame, and where the former wins, the callback comes up
-to ten seconds later.
+MODE is `vad` or `manual`; in manual mode each audio file is a turn that is committed. What the SDK tells is
+printed, one JSON array a line: ["opened"], ["event", EVENT], ["closed", CODE, REASON], in the end ["done"].
+The end does not wait for ["closed", ...]: in websocket-client, which the SDK builds on, the thread that
+closes and the one that reads race for the other side's close frame; where the former wins, the callback
+comes up to ten seconds later.
 """
 
 import base64

@@ -1,0 +1,223 @@
+"""What becomes of fetched records: handled in order, given back, or refused; and when a partition waits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from qa_service.domain.partition import Partition
+from qa_service.domain.poison import PoisonGuard
+from qa_service.rules.ruleset import default_rule_set
+from qa_service.storage.errors import StoreUnavailable
+from qa_service.testing.store import MemoryStore
+from qa_service.worker.outage import Outage
+from qa_service.worker.reading import RETRY_AFTER_S, STANDSTILL_S, PartitionReader, ReaderTools
+from qa_service.worker.rule_book import RuleSets
+from tests.domain.builders import frame, start
+from tests.worker.fakes import PARTITION, ManualClock, NotedConsumer, an_owner, fetched
+
+
+@dataclass
+class NotedLetters:
+    """Takes the place of the dead-letter topic."""
+
+    offsets: list[int] = field(default_factory=list)
+    fails: bool = False
+
+    async def send(self, record: Any, violation: Exception) -> None:  # noqa: ARG002 - the topic's signature
+        if self.fails:
+            raise KafkaConnectionError("no such topic")
+        self.offsets.append(record.offset)
+
+
+@dataclass
+class Place:
+    """A reader and all that surrounds it."""
+
+    reader: PartitionReader
+    store: MemoryStore
+    consumer: NotedConsumer
+    letters: NotedLetters
+    clock: ManualClock
+
+    @property
+    def position(self) -> int:
+        return self.reader.owner.core.position
+
+    def review(self, *, is_full: bool = False, recogniser_answers: bool = True) -> str | None:
+        self.reader.review(is_full=is_full, recogniser_answers=recogniser_answers)
+        assert self.consumer.is_paused == (self.reader.held_for is not None)
+        return self.reader.held_for
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    store, consumer, letters, clock = MemoryStore(), NotedConsumer(), NotedLetters(), ManualClock()
+    owner = await an_owner(store, clock)
+    tools = ReaderTools(
+        consumer=consumer,  # type: ignore[arg-type]
+        store=store,
+        store_outage=Outage("store", clock),
+        rule_sets=RuleSets(default_rule_set(), store),
+        dead_letters=letters,  # type: ignore[arg-type]
+        dead_letters_outage=Outage("dead_letters", clock),
+        clock=clock,
+    )
+    reader = PartitionReader(PARTITION, owner, tools, PoisonGuard(max_run=3, max_ratio=0.5))
+    reader.begin()
+    yield Place(reader, store, consumer, letters, clock)
+    await owner.drop()
+
+
+LEG = [fetched(0, start()), *(fetched(index + 1, frame(index)) for index in range(9))]
+
+
+def bad(offset: int) -> Any:
+    return fetched(offset, start(), type=b"noise")
+
+
+async def test_records_are_handled_in_order(place: Place) -> None:
+    await place.reader.take(LEG)
+
+    assert place.position == 10
+    assert place.reader.owner.core.live_legs == 1
+
+
+async def test_records_that_were_handled_already_are_left_out(place: Place) -> None:
+    await place.reader.take(LEG)
+    await place.reader.take([*LEG[5:], fetched(10, frame(9))])
+
+    assert place.position == 11
+
+
+async def test_records_fetched_before_the_partition_was_parked_are_not_handled(place: Place) -> None:
+    place.reader.park()
+    await place.reader.take(LEG)
+
+    assert place.position == 0
+    place.reader.begin()
+    assert place.consumer.position == 0
+
+
+async def test_records_fetched_before_the_partition_was_held_are_fetched_again(place: Place) -> None:
+    assert place.review(is_full=True) == "capacity"
+    await place.reader.take(LEG)
+
+    assert place.position == 0
+    assert place.consumer.position == 0
+
+
+async def test_a_call_the_database_cannot_be_asked_about_waits_in_kafka(place: Place) -> None:
+    place.store.fail_with = StoreUnavailable("away")
+    await place.reader.take(LEG)
+    assert (place.position, place.consumer.position) == (0, 0)
+    assert place.review() == "database"
+
+    place.store.fail_with = None
+    place.clock.now += RETRY_AFTER_S
+    assert place.review() is None
+    await place.reader.take(LEG)
+    assert place.position == 10
+
+
+async def test_a_bad_record_goes_to_the_dead_letters_between_its_neighbours(place: Place) -> None:
+    await place.reader.take([LEG[0], bad(1), fetched(2, frame(0))])
+
+    assert place.letters.offsets == [1]
+    assert place.position == 3
+
+
+async def test_a_bad_record_waits_for_the_dead_letter_topic_and_holds_its_partition(place: Place) -> None:
+    records = [LEG[0], bad(1), fetched(2, frame(0))]
+    place.letters.fails = True
+    await place.reader.take(records)
+    assert (place.position, place.consumer.position) == (1, 1)
+    assert place.review() == "dead_letters"
+
+    place.letters.fails = False
+    place.clock.now += RETRY_AFTER_S
+    assert place.review() is None
+    await place.reader.take(records[1:])
+    assert place.letters.offsets == [1]
+    assert place.position == 3
+
+
+async def test_a_record_only_the_call_can_judge_waits_for_the_dead_letter_topic_too(place: Place) -> None:
+    wrong_rate = fetched(1, frame(0, rate=16000))  # the leg has 8000
+    place.letters.fails = True
+    await place.reader.take([LEG[0], wrong_rate, fetched(2, frame(0))])
+    assert place.consumer.position == 1
+
+    place.letters.fails = False
+    place.clock.now += RETRY_AFTER_S
+    place.review()
+    await place.reader.take([wrong_rate, fetched(2, frame(0))])
+    assert place.letters.offsets == [1]
+    assert place.position == 3
+
+
+async def test_a_run_of_bad_records_stops_the_partition_after_the_last_one_kept(place: Place) -> None:
+    await place.reader.take([bad(offset) for offset in range(5)])
+
+    assert place.letters.offsets == [0, 1, 2]
+    assert place.consumer.position == 3
+    assert place.review() == "poison"
+
+
+async def test_an_unknown_version_stops_the_partition_at_that_record(place: Place) -> None:
+    await place.reader.take([*LEG, fetched(10, frame(9), v=b"2"), fetched(11, frame(10))])
+
+    assert place.consumer.position == 10
+    assert place.review() == "version"
+
+
+async def test_a_partition_that_was_stopped_stays_so_over_a_rebalance(place: Place) -> None:
+    await place.reader.take([fetched(0, start(), v=b"2")])
+    place.reader.park()
+    place.consumer.is_paused = True  # as a new assignment begins
+    place.reader.begin()
+
+    assert place.review() == "version"
+
+
+async def test_a_full_worker_reads_on_where_calls_are_in_progress(place: Place) -> None:
+    await place.reader.take(LEG)
+
+    assert place.review(is_full=True) is None
+
+
+async def test_a_partition_waits_while_its_batch_cannot_be_written(place: Place) -> None:
+    place.reader.owner.write_failure = "away"
+    assert place.review() == "database"
+    place.reader.owner.write_failure = None
+
+    assert place.review() is None
+
+
+async def test_audio_far_ahead_of_its_results_waits_in_kafka(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Partition, "is_far_behind", property(lambda core: core.position >= 50))
+    records = [fetched(0, start()), *(fetched(index + 1, frame(index)) for index in range(300))]
+    await place.reader.take(records)
+
+    assert place.position == 100
+    assert place.consumer.position == 100
+    assert place.review() == "recogniser"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_partition_that_stands_still_is_read_on_only_if_the_recogniser_answers(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    monkeypatch.setattr(Partition, "is_far_behind", True)
+    assert place.review(recogniser_answers=answers) == "recogniser"
+    place.clock.now += STANDSTILL_S + 1
+
+    assert place.review(recogniser_answers=answers) == (None if answers else "recogniser")
