@@ -9,8 +9,8 @@ import uuid
 import pytest
 from aiokafka import TopicPartition
 
-from qa_service.embedded.child import free_port
 from qa_service import kafka
+from qa_service.embedded.child import free_port
 from qa_service.kafka import KafkaConfig, KafkaMisconfigured, KafkaUnavailable
 
 

@@ -147,18 +147,15 @@ class PartitionReader:
 
     async def _feed(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> None:
         counts = _Counts(self._guard)
-        await self._feed_until_stopped(decoded, counts)
-        counts.settle()
-
-    async def _feed_until_stopped(
-        self, decoded: list[tuple[ConsumerRecord, _Content]], counts: _Counts
-    ) -> None:
-        for number, (record, content) in enumerate(decoded, start=1):
-            if not await self._take_one(record, content, counts):
-                return
-            if number % REVIEW_EVERY == 0 and self.owner.core.is_far_behind and not self._reads_on:
-                self._give_back("recogniser")
-                return
+        try:
+            for number, (record, content) in enumerate(decoded, start=1):
+                if not await self._take_one(record, content, counts):
+                    return
+                if number % REVIEW_EVERY == 0 and self.owner.core.is_far_behind and not self._reads_on:
+                    self._give_back("recogniser")
+                    return
+        finally:
+            counts.settle()
 
     async def _take_one(self, record: ConsumerRecord, content: _Content, counts: _Counts) -> bool:
         """Feed one record to the core; False if reading is to stop here."""

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 
-from qa_service import metrics
+from qa_service import kafka, metrics
 from qa_service.alerts.cloudevents import decode_event
 from qa_service.alerts.relay import Relay, RelayTopics, stamp
 from qa_service.backoff import Backoff
@@ -23,7 +23,6 @@ from qa_service.storage.database import Database
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.storage.outbox import SHARDS, OutboxRow, PostgresOutbox
 from qa_service.storage.store import PostgresStore
-from qa_service import kafka
 from qa_service.testing.store import MemoryOutbox, MemoryStore
 from tests.support.waiting import eventually
 
