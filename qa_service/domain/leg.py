@@ -335,8 +335,11 @@ class Leg:
 
     @property
     def is_far_behind(self) -> bool:
-        """Whether so much audio waits for its results that reading on would soon overflow the buffer."""
-        return self._coverage.retained.samples > self._buffer_size // 2
+        """Whether so much audio waits for its results that reading on would soon overflow the buffer.
+
+        Three quarters, so that the longest utterance a recogniser may take fits below it.
+        """
+        return self._coverage.retained.samples > self._buffer_size * 3 // 4
 
     @property
     def awaits_result(self) -> bool:

@@ -53,7 +53,19 @@ public final class DashscopeConversation {
         }
     }
 
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) {
+        int exitCode = 1;
+        try {
+            converse(arguments);
+            exitCode = 0;
+        } catch (Exception exception) {
+            exception.printStackTrace();
+        }
+        // The SDK's own threads would keep the program for a minute.
+        System.exit(exitCode);
+    }
+
+    private static void converse(String[] arguments) throws Exception {
         String url = arguments[0];
         String format = arguments[1];
         int rateHz = Integer.parseInt(arguments[2]);
@@ -74,7 +86,7 @@ public final class DashscopeConversation {
                 OmniRealtimeConfig.builder()
                         .modalities(List.of(OmniRealtimeModality.TEXT))
                         .enableTurnDetection(!manual)
-                        .transcriptionConfig(transcription)
+                        .transcriptionConfig(format.equals("default") ? null : transcription)
                         .build());
 
         int size = 2 * rateHz * APPEND_MS / 1000;
@@ -93,7 +105,5 @@ public final class DashscopeConversation {
         if (reporter.closed.await(CLOSE_WITHIN_S, TimeUnit.SECONDS)) {
             report("done");
         }
-        // The SDK's own threads would keep the program for a minute.
-        System.exit(0);
     }
 }

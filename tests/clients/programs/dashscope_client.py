@@ -37,14 +37,11 @@ def main(url, audio_format, rate_hz, mode, *files):
     client = dashscope.Client(api_key="any")
     with client.audio.realtime.connect(model="qwen3-asr-flash-realtime", ws_url=url) as session:
         report("opened")
+        params = {"language": "en", "sample_rate": int(rate_hz), "input_audio_format": audio_format}
         session.update_session(
             output_modalities=["text"],
             enable_turn_detection=mode == "vad",
-            transcription_params={
-                "language": "en",
-                "sample_rate": int(rate_hz),
-                "input_audio_format": audio_format,
-            },
+            transcription_params=None if audio_format == "default" else params,
         )
         size = 2 * int(rate_hz) * APPEND_MS // 1000
         speaker = threading.Thread(target=speak, args=(session, size, mode, files), daemon=True)

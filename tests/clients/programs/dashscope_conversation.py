@@ -2,8 +2,9 @@
 
     python dashscope_conversation.py URL FORMAT RATE_HZ MODE AUDIO...
 
-MODE is `vad` or `manual`; in manual mode each audio file is a turn that is committed. What the SDK tells is
-printed, one JSON array a line: ["opened"], ["event", EVENT], ["closed", CODE, REASON], in the end ["done"].
+FORMAT is that of the audio, or `default`: the SDK is then told nothing about audio and language. MODE is
+`vad` or `manual`; in manual mode each audio file is a turn that is committed. What the SDK tells is printed,
+one JSON array a line: ["opened"], ["event", EVENT], ["closed", CODE, REASON], and in the end ["done"].
 The end does not wait for ["closed", ...]: in websocket-client, which the SDK builds on, the thread that
 closes and the one that reads race for the other side's close frame; where the former wins, the callback
 comes up to ten seconds later.
@@ -46,12 +47,11 @@ def main(url, audio_format, rate_hz, mode, *files):
         model="qwen3-asr-flash-realtime", callback=Reporter(), url=url, api_key="any"
     )
     conversation.connect()
+    params = TranscriptionParams(language="en", sample_rate=int(rate_hz), input_audio_format=audio_format)
     conversation.update_session(
         output_modalities=[MultiModality.TEXT],
         enable_turn_detection=mode == "vad",
-        transcription_params=TranscriptionParams(
-            language="en", sample_rate=int(rate_hz), input_audio_format=audio_format
-        ),
+        transcription_params=None if audio_format == "default" else params,
     )
     size = 2 * int(rate_hz) * APPEND_MS // 1000
     for file in files:
