@@ -1,7 +1,8 @@
 """Everything that one side of a session tells the other, as values; both sides use these same types.
 
 Server events (section 4) are what a server's builders write and a client's `receive_text` returns; client
-events (section 3) reach the server's shell as commands. How they look as JSON is decided in `writer` and read in `reader`.
+events (section 3) reach the server's shell as commands. How they look as JSON is decided in `writer`,
+`reader` and `requests`.
 """
 
 from __future__ import annotations
