@@ -130,8 +130,12 @@ def _kept(cache_dir: Path, stem: str, content: bytes, install: Callable[[Path], 
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_FETCH_WITHIN_S)
+    program = Path(command[0]).name
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_FETCH_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        raise EnvironmentUnavailableError(f"{program} has not ended after {_FETCH_WITHIN_S:g} s") from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it said nothing"]
         blame = next((line for line in said if "ERROR" in line or "error" in line), said[-1])
-        raise EnvironmentUnavailableError(f"{Path(command[0]).name} failed: {blame}")
+        raise EnvironmentUnavailableError(f"{program} failed: {blame}")

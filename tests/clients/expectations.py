@@ -14,8 +14,6 @@ _AFTER_SPEECH = (
     f"{_RESULT}.completed",
 )
 _VAD_ORDER = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", *_AFTER_SPEECH)
-
-
 # What the scripted engine claims to hear where no language is asked for.
 _DETECTED = "en"
 

@@ -28,7 +28,6 @@ class Run:
     exit_code: int
     stdout: str
     stderr: str
-    seconds: float
     close_codes: tuple[int, ...]
     """Of its sessions, as the server saw them."""
 
@@ -50,7 +49,6 @@ async def run_client(command: Sequence[str | Path], folder: Path) -> Run:
         "PYTHONUNBUFFERED": "1",
         "DASHSCOPE_API_KEY": "any",
     }
-    began = time.monotonic()
     with out.open("wb") as stdout, err.open("wb") as stderr, capture_logs() as logs:
         process = await asyncio.create_subprocess_exec(
             *command, cwd=folder, env=environment, stdout=stdout, stderr=stderr
@@ -65,13 +63,11 @@ async def run_client(command: Sequence[str | Path], folder: Path) -> Run:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        seconds = time.monotonic() - began
         close_codes = await _close_codes(logs)
     return Run(
         exit_code=exit_code,
         stdout=out.read_text(encoding="utf-8"),
         stderr=err.read_text(encoding="utf-8"),
-        seconds=seconds,
         close_codes=close_codes,
     )
 
