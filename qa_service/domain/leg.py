@@ -25,6 +25,7 @@ from qa_service.domain.arrival import Arrival, FrameOrder, Hole, Piece, Refusal
 from qa_service.domain.coverage import Coverage, EndReason, Release, ReleasedEnd
 from qa_service.domain.entries import GapReason, TimeSource
 from qa_service.domain.hearing import Hearing
+from qa_service.domain.packets import PacketDecoder
 from qa_service.domain.recognition import Item, Recognition
 from qa_service.domain.timeline import SessionTimeline
 from qa_service.protocol.events import Completed, ErrorEvent, Failed, Partial, ServerEvent, SessionFinished
@@ -150,6 +151,7 @@ class Leg:
             rate, until=covered_until, newest_seq=covered_seq, emit=self._outputs.append
         )
         self._hearing = Hearing(rate)
+        self._packets = PacketDecoder(rate)
         self._batch: list[Arrival] = []
         """What was kept and not yet sent; short of :data:`BATCH_MS`."""
         self._batch_samples = 0
@@ -362,6 +364,8 @@ class Leg:
             self._keep_hole(piece, now=now)
             return
         self._kept_at = now
+        if piece.codec == "opus":
+            piece = self._packets.decode(piece)
         self._coverage.retained.push(piece)
         self._batch.append(piece)
         self._batch_samples += piece.samples
