@@ -99,7 +99,22 @@ EVENTS: Final[Mapping[str, str]] = {
     "asr_server_listening": "The port is open; sessions are refused until the models are loaded.",
     "asr_server_ready": "The models are loaded and have recognised something.",
     "model_fetching": "How the fetching of a model file goes.",
-    "session_opened": "A client has a session.",
+    "model_not_verified": (
+        "The model of QA_SERVER_MODEL_PATH is not one we know, and its folder holds no `SHA256SUMS` to check "
+        "it by."
+    ),
+    "engine_ignored": "An installed package offers an engine under the name of one of the server's own.",
+    "fault_refused_handshake": "A handshake was refused because the fault file says so.",
+    "fault_ended_connection": "A connection was dropped or closed (`code`) because the fault file says so.",
+    "server_keys_changed": "The key file was read again; the ids of keys `added` and `removed`.",
+    "server_keys_unreadable": (
+        "The key file has changed and cannot be read, or not in full; the keys stay as they were."
+    ),
+    "server_certificate_renewed": "New connections are served with renewed TLS files.",
+    "server_certificate_unusable": (
+        "TLS files have changed and cannot be used together; the server goes on with those it has."
+    ),
+    "session_opened": "A client has a session; `key_id` is the beginning of its key's digest.",
     "session_closed": "A session has ended.",
     "look_failed": "An intermediate recognition failed; the final will tell.",
     "recognition_failed": "A final recognition failed; the client was told so for this utterance.",

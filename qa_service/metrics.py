@@ -191,7 +191,15 @@ SERVER_SESSIONS_LIVE = _gauge("qa_server_sessions_live", "Sessions connected at 
 SERVER_SESSIONS = _counter("qa_server_sessions", "Sessions accepted since the start.")
 SERVER_SESSIONS_REFUSED = Family(
     _counter("qa_server_sessions_refused", "Handshakes refused, by why.", ["reason"]),
-    ("unauthorised", "unknown_model", "overloaded", "shutting_down", "not_a_websocket"),
+    (
+        "unauthorised",
+        "no_certificate",
+        "unknown_model",
+        "overloaded",
+        "too_fast",
+        "shutting_down",
+        "not_a_websocket",
+    ),
 )
 SERVER_AUDIO = _counter("qa_server_audio_seconds", "Seconds of audio received.")
 SERVER_RECOGNITIONS = Family(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -116,9 +116,44 @@ class Settings(BaseSettings):
     server_host: str = Field(default="127.0.0.1", description="Address the asr-server listens on.")
     server_port: Port = Field(default=8000, description="Port the asr-server listens on.")
     server_api_keys: tuple[SecretStr, ...] = Field(
-        default=(), description="Keys the asr-server accepts (JSON list)."
+        default=(),
+        description=(
+            "Keys the asr-server accepts, or their digests sha256:… from `qa-service asr-server keys` "
+            "(JSON list)."
+        ),
+    )
+    server_api_keys_file: Path | None = Field(
+        default=None,
+        description="Further keys or digests, one a line; read again when it changes, to revoke keys.",
+    )
+    server_sessions_per_second: int = Field(
+        default=20, gt=0, description="New sessions that one key may open within a second; then 429."
+    )
+    server_max_sessions: int = Field(default=200, gt=0, description="Sessions at a time; then 429.")
+    server_max_message_mib: int = Field(
+        default=22, gt=0, description="Longest message of a client, in MiB; clients may send 21."
+    )
+    server_idle_timeout_s: float = Field(
+        default=900.0, gt=0, description="Time without any frame from a client that ends its session."
+    )
+    server_tls_cert_file: Path | None = Field(
+        default=None, description="Certificate chain of the asr-server (PEM); turns TLS on."
+    )
+    server_tls_key_file: Path | None = Field(
+        default=None, description="Key of that certificate (PEM, not encrypted)."
+    )
+    server_tls_client_ca_file: Path | None = Field(
+        default=None, description="CA whose certificates clients must show to get a session."
     )
     server_threads: int = Field(default=2, gt=0, description="Recognitions side by side.")
+    server_engine: str = Field(
+        default="whisper",
+        description="What recognises: whisper, scripted, or an engine of an installed package.",
+    )
+    server_model_path: Path | None = Field(
+        default=None,
+        description="Folder of the engine's model, e.g. any faster-whisper one; default: the engine's own.",
+    )
 
     # --- All long-running parts -------------------------------------------------------------------
     health_host: str = Field(default="0.0.0.0", description="Address of /livez, /readyz and /metrics.")  # noqa: S104 - probes come from outside the pod
@@ -132,6 +167,15 @@ class Settings(BaseSettings):
     cache_dir: Path | None = Field(
         default=None, description="Model files and embedded parts; default: ~/.cache/qa-service."
     )
+
+    @model_validator(mode="after")
+    def _require_whole_tls(self) -> Self:
+        """A certificate is of no use without its key, nor a CA of clients without both."""
+        if (self.server_tls_cert_file is None) != (self.server_tls_key_file is None):
+            raise ValueError("QA_SERVER_TLS_CERT_FILE and QA_SERVER_TLS_KEY_FILE belong together: set both")
+        if self.server_tls_client_ca_file is not None and self.server_tls_cert_file is None:
+            raise ValueError("QA_SERVER_TLS_CLIENT_CA_FILE needs QA_SERVER_TLS_CERT_FILE as well")
+        return self
 
     @field_validator("database_url")
     @classmethod

@@ -10,5 +10,15 @@ from qa_service.asr_server.config import ServerConfig
 from qa_service.asr_server.errors import AsrServerError, EngineError, StartError
 from qa_service.asr_server.server import AsrServer, serve
 from qa_service.asr_server.session import Models
+from qa_service.asr_server.tls import TlsFiles
 
-__all__ = ["AsrServer", "AsrServerError", "EngineError", "Models", "ServerConfig", "StartError", "serve"]
+__all__ = [
+    "AsrServer",
+    "AsrServerError",
+    "EngineError",
+    "Models",
+    "ServerConfig",
+    "StartError",
+    "TlsFiles",
+    "serve",
+]

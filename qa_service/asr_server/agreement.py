@@ -3,7 +3,8 @@
 Decided here (protocol section 4.8): the stable text only grows and is never revised; it ends at a word, or
 at a character in scripts that write no blanks; the last word of a hypothesis is never stable, since the
 sound of it may be cut off. What a hypothesis says beyond the stable text is shown as stash, blanks inside
-the strings.
+the strings. A hypothesis that differs from the stable text is aligned with it: the decoder is not made to
+begin with it, since it may then say it again, or nothing more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import takewhile
 from typing import Final
 
 _UNSPACED: Final = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Thai, kana, Han
+_NEEDS_NO_GAP: Final = re.compile(rf"[\s{_UNSPACED}]")
 _UNIT: Final = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
 
 
@@ -59,6 +61,46 @@ class Agreement:
     def _grow(self, agreed: list[str]) -> None:
         if len(agreed) > len(self._stable) and agreed[: len(self._stable)] == self._stable:
             self._stable = agreed
+
+
+def continued(prefix: str, hypothesis: str) -> str:
+    """``prefix``, which must stand, and what ``hypothesis`` on the same sound says beyond it.
+
+    The two are aligned by their letters, so that nothing is said twice, and no word lost, where they differ.
+    """
+    begun, found = units(prefix), units(hypothesis)
+    if not begun:
+        return hypothesis
+    same = len(_common([_plain(unit) for unit in begun], [_plain(unit) for unit in found]))
+    place = same + _best_cut("".join(map(_plain, begun[same:])), [_plain(unit) for unit in found[same:]])
+    rest = "".join(found[place:])
+    gap = " " if rest and not place and not _NEEDS_NO_GAP.match(rest) else ""
+    return prefix + gap + rest
+
+
+def _best_cut(begun: str, found: list[str]) -> int:
+    """How many of ``found`` together are most like ``begun``: with the fewest letters to change."""
+    if not begun:
+        return 0
+    # The costs of changing each beginning of ``begun`` into the units so far.
+    column = list(range(len(begun) + 1))
+    costs = [column[-1]]
+    for unit in found:
+        for letter in unit:
+            diagonal, column[0] = column[0], column[0] + 1
+            for i, other in enumerate(begun, start=1):
+                diagonal, column[i] = (
+                    column[i],
+                    min(column[i] + 1, column[i - 1] + 1, diagonal + (letter != other)),
+                )
+        costs.append(column[-1])
+    # Of equally good cuts the last: what stands in the place of the end is not said again.
+    return max(range(len(costs)), key=lambda place: (-costs[place], place))
+
+
+def _plain(unit: str) -> str:
+    """A unit without what successive hypotheses put differently: case, blanks, punctuation."""
+    return "".join(character for character in unit.casefold() if character.isalnum())
 
 
 def _common(one: list[str], other: list[str]) -> list[str]:

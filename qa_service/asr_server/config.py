@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from qa_service.protocol import CLOSE_WAIT_S, DEFAULT_MODEL, MODELS
+from qa_service.asr_server.tls import TlsFiles
+from qa_service.protocol import CLOSE_WAIT_S, DEFAULT_MODEL, MAX_MESSAGE_BYTES, MODELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,14 +17,19 @@ class ServerConfig:
     port: int = 8000
     """0 takes a free one."""
     api_keys: tuple[str, ...] = ()
-    """Keys that are accepted; at least one, unless ``no_auth``."""
+    """Keys that are accepted, or their digests (see `keys`); none is needed with ``no_auth`` or a file."""
+    api_keys_file: Path | None = None
+    """Further keys or digests, one a line; read again when it changes."""
     no_auth: bool = False
     """Serve without looking for a key."""
     threads: int = 2
     """Recognitions side by side; one core each."""
     cache_dir: Path | None = None
     """Where model files are; None for the user's cache folder."""
-    engine: Literal["whisper", "scripted"] = "whisper"
+    engine: str = "whisper"
+    """The engine's name: ``whisper``, ``scripted``, or one that an installed package offers."""
+    model_path: Path | None = None
+    """The model that the engine is to use instead of its own."""
     emotion: bool = True
     """Load the emotion model at all."""
     models: tuple[str, ...] = MODELS
@@ -33,6 +38,13 @@ class ServerConfig:
     """What a client gets that asks for none."""
     max_sessions: int = 200
     """Sessions at a time; further ones are refused with 429."""
+    sessions_per_second: int = 20
+    """New sessions that each key may open within a second (section 6.4); further ones get 429."""
+    max_message_bytes: int = MAX_MESSAGE_BYTES + 1024 * 1024
+    """Bytes of one message of a client, longer ones end the session with 1009; the default leaves room
+    around the largest that clients may send."""
+    tls: TlsFiles | None = None
+    """Serve TLS with these; None: in the clear."""
     idle_timeout_s: float = 900.0
     """Seconds without any frame from the client after which its session ends; at least 600 are advised."""
     close_wait_s: float = CLOSE_WAIT_S

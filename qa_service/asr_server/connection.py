@@ -51,11 +51,13 @@ class Connection:
         self._inbox = _Inbox()
         self._outbox: asyncio.Queue[str] = asyncio.Queue()
         self._session = open_session(self._outbox.put_nowait, self._is_congested)
-        # Set when the server shuts down.
+        # Set when the server, or this session, has to stop.
         self._stopping = asyncio.Event()
+        self._stop_message = ""
 
-    def stop(self) -> None:
-        """Have the session end soon, because the server does."""
+    def stop(self, message: str) -> None:
+        """Have the session end soon; ``message`` says why."""
+        self._stop_message = message
         self._stopping.set()
 
     async def run(self) -> None:
@@ -84,8 +86,7 @@ class Connection:
             await asyncio.wait({reader}, timeout=self._close_wait_s)
             await self._socket.close(code=CloseCode.NORMAL)
         elif self._stopping.is_set():
-            message = "The server is shutting down; open a new session."
-            await self._close_with_error(ErrorCode.SESSION_EXPIRED, message, CloseCode.GOING_AWAY)
+            await self._close_with_error(ErrorCode.SESSION_EXPIRED, self._stop_message, CloseCode.GOING_AWAY)
         elif isinstance(_error_of(reader), TimeoutError):
             message = f"Nothing came for {self._idle_timeout_s:g} s; open a new session."
             await self._close_with_error(ErrorCode.SESSION_EXPIRED, message, CloseCode.NORMAL)

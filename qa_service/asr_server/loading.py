@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,9 @@ import structlog
 from qa_service.asr_server.config import ServerConfig
 from qa_service.asr_server.emotion import WEIGHTS_PATH, EmotionModel
 from qa_service.asr_server.emotion_recogniser import VoiceEmotions
-from qa_service.asr_server.engines import SAMPLE_RATE_HZ, Hints, Segment
+from qa_service.asr_server.engines import SAMPLE_RATE_HZ, Engine, Hints, Segment
+from qa_service.asr_server.engines.model_folder import check_model_folder
+from qa_service.asr_server.engines.plugins import EngineFactory, EngineOptions, open_engine
 from qa_service.asr_server.engines.scripted import ScriptedEngine, markers
 from qa_service.asr_server.engines.whisper import WhisperEngine
 from qa_service.asr_server.errors import EngineError
@@ -31,18 +34,37 @@ def load(config: ServerConfig) -> Models:
     Raises:
         EngineError: a model cannot be had or loaded.
     """
-    if config.engine == "scripted":
-        return Models(engine=ScriptedEngine(), detector=LoudnessDetector())
+    options = EngineOptions(
+        threads=config.threads,
+        cache_dir=config.cache_dir or default_cache_dir(),
+        model_path=config.model_path,
+        report=_report_progress,
+    )
     try:
-        cache_dir = config.cache_dir or default_cache_dir()
-        report = _report_progress
-        detector = SileroDetector(ensure(_SILERO, cache_dir, report))
-        engine = WhisperEngine(ensure(_WHISPER, cache_dir, report), model=_WHISPER, threads=config.threads)
-        encoder = ensure(_WHISPER_LAYER3, cache_dir, report) if config.emotion else None
+        engine = open_engine(config.engine, options, _BUILT_IN)
+        if isinstance(engine, ScriptedEngine):
+            return Models(engine=engine, detector=LoudnessDetector())
+        detector = SileroDetector(ensure(_SILERO, options.cache_dir, options.report))
+        encoder = ensure(_WHISPER_LAYER3, options.cache_dir, options.report) if config.emotion else None
         emotions = VoiceEmotions(EmotionModel.load(WEIGHTS_PATH, encoder)) if encoder else None
     except (FetchError, ValueError, RuntimeError) as error:
         raise EngineError(str(error)) from error
     return Models(engine=engine, detector=detector, emotions=emotions)
+
+
+def _open_whisper(options: EngineOptions) -> Engine:
+    if options.model_path is None:
+        folder, name = ensure(_WHISPER, options.cache_dir, options.report), _WHISPER
+    else:
+        folder, name = options.model_path, check_model_folder(options.model_path)
+    return WhisperEngine(folder, model=name, threads=options.threads)
+
+
+def _open_scripted(_options: EngineOptions) -> Engine:
+    return ScriptedEngine()
+
+
+_BUILT_IN: Final[Mapping[str, EngineFactory]] = {"whisper": _open_whisper, "scripted": _open_scripted}
 
 
 def warm_up(models: Models) -> None:

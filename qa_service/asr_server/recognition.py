@@ -7,12 +7,14 @@ what was recognised of all pieces but the last is kept, and each new look at it 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from qa_service.asr_server.agreement import continued
 from qa_service.asr_server.emotion_recogniser import EmotionRecogniser
 from qa_service.asr_server.engines import SAMPLE_RATE_HZ, Engine, Hints, Segment, Transcript
 from qa_service.asr_server.engines.cutting import pieces
@@ -66,10 +68,16 @@ class UtteranceRecogniser:
         """The text of the whole utterance, and what the voice is like if somebody listens for it."""
         begun = time.monotonic()
         samples = samples_of_pcm(sound.pcm)
-        transcript = self._transcribe(samples, sound, hints)
-        voice: object | None = None
-        if emotions is not None:
-            voice = emotions.hear(resample(samples, sound.rate_hz, _EMOTION_RATE_HZ))
+        hints = replace(hints, final=True)
+        if emotions is None:
+            transcript = self._transcribe(samples, sound, hints)
+            return Finding(transcript=transcript, cost_s=time.monotonic() - begun)
+        # Side by side: the listener takes as long as four words, and there may be a core for it.
+        with ThreadPoolExecutor(1, thread_name_prefix="emotion") as beside:
+            at_line_rate = resample(samples, sound.rate_hz, _EMOTION_RATE_HZ)
+            hearing = beside.submit(emotions.hear, at_line_rate)
+            transcript = self._transcribe(samples, sound, hints)
+            voice = hearing.result()
         return Finding(transcript=transcript, cost_s=time.monotonic() - begun, voice=voice)
 
     def _transcribe(self, samples: Float32, sound: Sound, hints: Hints) -> Transcript:
@@ -82,10 +90,10 @@ class UtteranceRecogniser:
         # What the client was shown beyond the complete pieces is the beginning of the last one.
         shown = hints.prefix.removeprefix(said).lstrip() if hints.prefix.startswith(said) else ""
         segment = Segment(samples=wide[slice(*last)])
-        tail = self._engine.transcribe(segment, replace(hints, language=language, prefix=shown))
+        tail = self._engine.transcribe(segment, replace(hints, language=language, before=said, prefix=shown))
         return replace(
             tail,
-            text=_joined([*settled, tail]),
+            text=continued(hints.prefix, _joined([*settled, tail])),
             language=language,
             language_probabilities=settled[0].language_probabilities,
         )
@@ -93,10 +101,12 @@ class UtteranceRecogniser:
     def _settle(self, span: tuple[int, int], wide: Float32, hints: Hints) -> Transcript:
         """The transcript of a piece that will not grow any more; its language is that of the first."""
         if span not in self._settled:
-            language = next((known.language for known in self._settled.values()), hints.language)
+            known = list(self._settled.values())
+            language = known[0].language if known else hints.language
+            before = _joined(known) or hints.before
             segment = Segment(samples=wide[slice(*span)])
-            heard = self._engine.transcribe(segment, replace(hints, language=language, prefix=""))
-            self._settled[span] = heard
+            asked = replace(hints, language=language, before=before, prefix="")
+            self._settled[span] = self._engine.transcribe(segment, asked)
         return self._settled[span]
 
 

@@ -1,10 +1,10 @@
 """Which recognition runs next, on which thread.
 
 Decided here: N threads, one recognition each. Finals go first, then speculative finals, then partials, each
-in order of arrival. A waiting partial is replaced by a newer one of the same utterance and is given up when
-too many wait, and one thread of several is kept free of partials, so that a final need not wait for the end
-of one: partials are what gives way under load, finals never are. A speculative final that turns out
-to be the final is promoted while it waits.
+in order of arrival. A waiting partial is replaced by a newer one of the same utterance, which takes its place
+in the order, and is given up when too many wait. One thread of several is kept free of partials, so that a
+final need not wait for the end of one: partials are what gives way under load, finals never are. A
+speculative final that turns out to be the final is promoted while it waits.
 """
 
 from __future__ import annotations
@@ -76,13 +76,15 @@ class Scheduler:
         self._max_waiting_partials = max_waiting_partials
         self._order = itertools.count()
         self._changed = threading.Condition()
-        # What waits, as a heap. A job that was promoted or given up leaves a dead entry behind.
-        self._waiting: list[tuple[Priority, int, Job[object]]] = []
-        # The waiting partial of each key, oldest first.
-        self._partials: dict[Hashable, Job[object]] = {}
+        # What waits, as a heap by priority, place and age. A job that was promoted or given up leaves a dead
+        # entry behind, and one that replaced another has its place.
+        self._waiting: list[tuple[Priority, int, int, Job[object]]] = []
+        # The waiting partial of each key with its place in the order, oldest first.
+        self._partials: dict[Hashable, tuple[int, Job[object]]] = {}
         # How many partials may run at a time, and how many do.
         self._max_running_partials = max(1, threads - 1)
         self._running_partials = 0
+        self._running = 0
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"recognise-{n}", daemon=True) for n in range(threads)
@@ -97,10 +99,11 @@ class Scheduler:
             if self._closed:
                 job.future.cancel()
                 return job
+            place = next(self._order)
             if priority is Priority.PARTIAL:
-                self._make_room_for_partial(key)
-                self._partials[key] = job  # type: ignore[assignment] # the queue does not look at results
-            self._push(job)
+                place = self._replace_partial(key, place)
+                self._partials[key] = (place, job)  # type: ignore[assignment] # the queue does not look at results
+            self._push(job, place)
             self._changed.notify()
         return job
 
@@ -109,7 +112,7 @@ class Scheduler:
         with self._changed:
             if priority < job.priority and not job.running and not job.done:
                 job.priority = priority
-                self._push(job)
+                self._push(job, next(self._order))
                 self._changed.notify()
 
     def give_up(self, job: Job[T]) -> None:
@@ -121,7 +124,7 @@ class Scheduler:
         """Give up everything that waits and let the threads end after what they are doing."""
         with self._changed:
             self._closed = True
-            for _, _, job in self._waiting:
+            for *_, job in self._waiting:
                 job.future.cancel()
             self._waiting.clear()
             self._partials.clear()
@@ -131,13 +134,27 @@ class Scheduler:
     def waiting(self) -> int:
         """How many jobs wait."""
         with self._changed:
-            return sum(not job.done and not job.running for _, _, job in self._waiting)
+            return sum(not job.done and not job.running for *_, job in self._waiting)
 
-    def _make_room_for_partial(self, key: Hashable) -> None:
+    @property
+    def has_idle_thread(self) -> bool:
+        """Whether a job would be begun at once: then it is worth while to guess."""
+        with self._changed:
+            return not self._closed and self._running < len(self._threads) and self._is_drained()
+
+    def _is_drained(self) -> bool:
+        return all(job.done or job.running for *_, job in self._waiting)
+
+    def _replace_partial(self, key: Hashable, place: int) -> int:
+        """Make room for a partial of ``key``; give the place that it takes."""
         if (older := self._partials.get(key)) is not None:
-            self._drop_partial(older)
+            # A look that is asked for again and again would never come first.
+            place = older[0]
+            self._drop_partial(older[1])
         elif len(self._partials) >= self._max_waiting_partials:
-            self._drop_partial(next(iter(self._partials.values())))
+            _, oldest = min(self._partials.values(), key=lambda waiting: waiting[0])
+            self._drop_partial(oldest)
+        return place
 
     def _drop_partial(self, job: Job[object]) -> None:
         self._cancel(job)
@@ -145,11 +162,14 @@ class Scheduler:
 
     def _cancel(self, job: Job[T]) -> None:
         job.future.cancel()
-        if self._partials.get(job.key) is job:
+        self._forget_partial(job)
+
+    def _forget_partial(self, job: Job[T]) -> None:
+        if (waiting := self._partials.get(job.key)) is not None and waiting[1] is job:
             del self._partials[job.key]
 
-    def _push(self, job: Job[T]) -> None:
-        heapq.heappush(self._waiting, (job.priority, next(self._order), job))  # type: ignore[misc] # as above
+    def _push(self, job: Job[T], place: int) -> None:
+        heapq.heappush(self._waiting, (job.priority, place, next(self._order), job))  # type: ignore[misc] # as above
         metrics.SERVER_QUEUE_LENGTH.set(len(self._waiting))
 
     def _work(self) -> None:
@@ -169,7 +189,7 @@ class Scheduler:
     def _pop(self) -> Job[object] | None:
         """The first job that may run now, if there is one."""
         while self._waiting:
-            priority, _, job = self._waiting[0]
+            priority, *_, job = self._waiting[0]
             # Partials come last: if one is first, nothing else waits.
             if priority is Priority.PARTIAL and self._running_partials >= self._max_running_partials:
                 return None
@@ -177,15 +197,16 @@ class Scheduler:
             metrics.SERVER_QUEUE_LENGTH.set(len(self._waiting))
             if job.running or job.done or not job.future.set_running_or_notify_cancel():
                 continue  # promoted and begun already, or given up
-            if self._partials.get(job.key) is job:
-                del self._partials[job.key]
+            self._forget_partial(job)
             self._running_partials += job.priority is Priority.PARTIAL
+            self._running += 1
             return job
         return None
 
     def _finish(self, job: Job[object]) -> None:
         with self._changed:
             self._running_partials -= job.priority is Priority.PARTIAL
+            self._running -= 1
             self._changed.notify()
 
 

@@ -1,10 +1,11 @@
-"""Where utterances begin and end: endpointing over frame-wise speech probabilities, in audio time alone.
+"""Where utterances begin and end: endpointing over frames of a voice detector, in audio time alone.
 
 Decided here (protocol section 5.3 and 4.4):
 
 - Speech begins with the first frame over the threshold, once enough of them have come that it is no click;
   the padding before that onset belongs to the utterance. In speech, a lower threshold holds (hysteresis).
-- It ends when the configured silence has passed; the silence waited for belongs to the utterance's span.
+- It ends when the configured silence has passed since a voiced frame was last audible; the silence waited for
+  belongs to the utterance's span. What is voiced and inaudible for longer than a detector's tail is speech.
 - An utterance over 60 s is cut at its least voiced moment of the last seconds and goes on as a new one.
 - ``processed_ms``: no utterance will begin before that time any more.
 
@@ -16,14 +17,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-FRAME_MS: Final = 32  # Silero's frame: 256 samples at 8 kHz
+from qa_service.asr_server.audibility import FRAME_MS, Audibility, VoiceFrame
 
 _HYSTERESIS: Final = 0.15  # how far below the threshold speech already begun may fall; Silero's own choice
 _MIN_SPEECH_MS: Final = 96  # three frames: line clicks and key presses light up one or two
 _CANDIDATE_GAP_MS: Final = 160  # unvoiced time after which frames over the threshold no longer add up
+_TAIL_MS: Final = 320  # longest time that Silero hears speech after its end
+_TAIL_SHARE: Final = (
+    0.75  # of the silence waited for that may be such a tail: no voiced frame ends an utterance
+)
 CAP_MS: Final = 60_000  # protocol section 5.3
 CUT_SEARCH_MS: Final = 3_000  # how far back from the cap a good moment for the cut is looked for
 
@@ -60,11 +65,13 @@ Boundary: TypeAlias = Onset | Endpoint
 
 @dataclass(frozen=True, slots=True)
 class OpenSpeech:
-    """The utterance that is going on: where it began, where voice was last heard, how much is voiced."""
+    """The utterance that is going on: where it began, where voice was last audible, how much is voiced."""
 
     start_ms: int
     speech_end_ms: int
     voiced_ms: int
+    detected_ms: int
+    """Where the detector last heard voice: not before ``speech_end_ms``."""
 
 
 class Segmenter:
@@ -76,6 +83,7 @@ class Segmenter:
         self._now_ms = base_ms
         # No utterance may begin before: the end of the last one, or what was already reported as processed.
         self._floor_ms = base_ms
+        self._audibility = Audibility()
         # The utterance going on, if there is one.
         self._open: OpenSpeech | None = None
         # First frame, last frame's end and sum of the voiced frames that may become an onset.
@@ -90,7 +98,7 @@ class Segmenter:
 
     @property
     def silence_ms(self) -> int:
-        """Time since voice was last heard in the open utterance; 0 if there is none."""
+        """Time since voice was last audible in the open utterance; 0 if there is none."""
         return self._now_ms - self._open.speech_end_ms if self._open else 0
 
     @property
@@ -106,9 +114,9 @@ class Segmenter:
         self._floor_ms = self.processed_ms
         self._endpointing = endpointing
 
-    def push(self, probabilities: Sequence[float]) -> list[Boundary]:
-        """Take the speech probabilities of the next frames; give the boundaries they brought, in order."""
-        return [boundary for probability in probabilities for boundary in self._take(probability)]
+    def push(self, frames: Sequence[VoiceFrame]) -> list[Boundary]:
+        """Take the next frames; give the boundaries they brought, in order."""
+        return [boundary for frame in frames for boundary in self._take(frame)]
 
     def flush(self, received_ms: int) -> list[Boundary]:
         """The audio ends at ``received_ms``: end the open utterance as if silence had been reached."""
@@ -121,40 +129,60 @@ class Segmenter:
         self._open = self._candidate = None
         self._floor_ms = self._now_ms
 
-    def _take(self, probability: float) -> Iterable[Boundary]:
+    def _take(self, frame: VoiceFrame) -> Iterable[Boundary]:
         self._now_ms += FRAME_MS
-        self._recent.append((self._now_ms, probability))
+        self._recent.append((self._now_ms, frame.probability))
         if self._open is None:
-            return self._await_speech(probability)
-        return self._follow_speech(self._open, probability)
+            return self._await_speech(frame)
+        return self._follow_speech(self._open, frame)
 
-    def _await_speech(self, probability: float) -> Iterable[Boundary]:
+    def _await_speech(self, frame: VoiceFrame) -> Iterable[Boundary]:
         candidate = self._candidate
-        if probability >= self._endpointing.speech_probability:
-            begin_ms = self._now_ms - FRAME_MS
-            self._candidate = _extended(candidate or OpenSpeech(begin_ms, begin_ms, 0), self._now_ms)
+        self._audibility.learn_noise(frame)
+        if frame.probability >= self._endpointing.speech_probability:
+            self._candidate = self._extend(candidate or self._new_candidate(), frame)
             if self._candidate.voiced_ms >= self._endpointing.min_speech_ms:
                 return [self._begin(self._candidate)]
-        elif candidate and self._now_ms - candidate.speech_end_ms >= _CANDIDATE_GAP_MS:
+        elif candidate and self._now_ms - candidate.detected_ms >= _CANDIDATE_GAP_MS:
             self._candidate = None
         return ()
 
+    def _new_candidate(self) -> OpenSpeech:
+        self._audibility.begin()
+        begin_ms = self._now_ms - FRAME_MS
+        return OpenSpeech(begin_ms, begin_ms, 0, begin_ms)
+
     def _begin(self, candidate: OpenSpeech) -> Onset:
         start_ms = max(self._floor_ms, candidate.start_ms - self._endpointing.padding_ms)
-        self._open = OpenSpeech(start_ms, candidate.speech_end_ms, candidate.voiced_ms)
+        self._open = replace(candidate, start_ms=start_ms)
         self._candidate = None
         return Onset(start_ms)
 
-    def _follow_speech(self, speech: OpenSpeech, probability: float) -> Iterable[Boundary]:
+    def _follow_speech(self, speech: OpenSpeech, frame: VoiceFrame) -> Iterable[Boundary]:
         threshold = self._endpointing.speech_probability
-        pausing = speech.speech_end_ms < self._now_ms - FRAME_MS
-        if probability >= (threshold if pausing else threshold - _HYSTERESIS):
-            speech = self._open = _extended(speech, self._now_ms)
+        pausing = speech.detected_ms < self._now_ms - FRAME_MS
+        if frame.probability >= (threshold if pausing else threshold - _HYSTERESIS):
+            speech = self._open = self._extend(speech, frame)
         if self._now_ms - speech.speech_end_ms >= self._endpointing.silence_ms:
             return [self._close(speech.speech_end_ms + self._endpointing.silence_ms)]
         if self._now_ms - speech.start_ms >= self._endpointing.cap_ms:
             return self._cut(speech)
         return ()
+
+    def _extend(self, speech: OpenSpeech, frame: VoiceFrame) -> OpenSpeech:
+        """``speech`` with one more voiced frame, that ends now."""
+        audible_ms = self._audibility.audible_ms(frame)
+        longest_tail_ms = min(_TAIL_MS, round(_TAIL_SHARE * self._endpointing.silence_ms))
+        return OpenSpeech(
+            speech.start_ms,
+            max(
+                self._now_ms - FRAME_MS + audible_ms if audible_ms else speech.speech_end_ms,
+                self._now_ms - longest_tail_ms,
+                speech.speech_end_ms,
+            ),
+            speech.voiced_ms + FRAME_MS,
+            self._now_ms,
+        )
 
     def _cut(self, speech: OpenSpeech) -> Iterable[Boundary]:
         """End an overlong utterance at its least voiced moment; what was said after that begins the next."""
@@ -163,7 +191,8 @@ class Segmenter:
         endpoint = self._close(cut_ms)
         if speech.speech_end_ms <= cut_ms:
             return [endpoint]
-        self._open = OpenSpeech(cut_ms, speech.speech_end_ms, speech.speech_end_ms - cut_ms)
+        voiced_ms = speech.speech_end_ms - cut_ms
+        self._open = OpenSpeech(cut_ms, speech.speech_end_ms, voiced_ms, speech.detected_ms)
         return [endpoint, Onset(cut_ms)]
 
     def _close(self, end_ms: int) -> Endpoint:
@@ -172,8 +201,3 @@ class Segmenter:
         self._open = None
         self._floor_ms = end_ms
         return endpoint
-
-
-def _extended(speech: OpenSpeech, now_ms: int) -> OpenSpeech:
-    """``speech`` with one more voiced frame, that ends at ``now_ms``."""
-    return OpenSpeech(speech.start_ms, now_ms, speech.voiced_ms + FRAME_MS)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,10 +28,13 @@ from qa_service.asr_server import loading
 from qa_service.asr_server.config import ServerConfig
 from qa_service.asr_server.connection import Connection
 from qa_service.asr_server.errors import AsrServerError, StartError
+from qa_service.asr_server.keys import KeyRing, key_id
+from qa_service.asr_server.network import DirectNetwork, Network
+from qa_service.asr_server.quota import SessionQuota
 from qa_service.asr_server.scheduler import Scheduler
 from qa_service.asr_server.session import Models, Session, Workplace
+from qa_service.asr_server.tls import ServerTls
 from qa_service.protocol import (
-    MAX_MESSAGE_BYTES,
     ServerSession,
     bearer_token,
     handshake_error,
@@ -44,28 +45,34 @@ from qa_service.web.health import Check, add_health_routes
 
 _log = structlog.get_logger(__name__)
 
-_MESSAGE_SLACK_BYTES: Final = (
-    1024 * 1024
-)  # over what clients may send, so that the largest append fits for sure
 _PARTIALS_PER_THREAD: Final = (
     4  # that wait at most: with 0.4 s each, older ones would be stale before they run
 )
 _SHUTDOWN_S: Final = 3.0  # for the sessions to end when the server does
 _CLOSE_REPLY_S: Final = 2.0  # for a client's answer to our close
+_WATCH_S: Final = 2.0  # between looks at whether keys or certificates have changed
 _ENTROPY_BITS: Final = 128
+_ANYBODY: Final = b""  # in place of a key's digest, where none is asked for
 
 
-async def serve(config: ServerConfig, *, models: Models | None = None) -> AsrServer:
+async def serve(
+    config: ServerConfig, *, models: Models | None = None, network: Network | None = None
+) -> AsrServer:
     """Start a server; it listens when this returns and is ready after `AsrServer.wait_ready`.
 
-    ``models`` are used instead of those that ``config`` names; they are warmed up like them.
+    ``models`` are used instead of those that ``config`` names; they are warmed up like them. ``network``
+    may stand between the server and its clients, to cause faults for instance.
 
     Raises:
-        StartError: no keys were given, or the address cannot be listened on.
+        StartError: no keys were given, keys or certificates cannot be read, or the address cannot be
+            listened on.
     """
-    if not config.api_keys and not config.no_auth:
-        raise StartError("no API keys: set QA_SERVER_API_KEYS, or pass --no-auth to serve without keys")
-    server = AsrServer(config, models)
+    if not config.api_keys and config.api_keys_file is None and not config.no_auth:
+        raise StartError(
+            "no API keys: set QA_SERVER_API_KEYS or QA_SERVER_API_KEYS_FILE, or pass --no-auth to serve "
+            "without keys"
+        )
+    server = AsrServer(config, models, network or DirectNetwork())
     await server.start()
     return server
 
@@ -73,11 +80,15 @@ async def serve(config: ServerConfig, *, models: Models | None = None) -> AsrSer
 class AsrServer:
     """A running server; made by `serve`, ended by `close` or by leaving it as a context."""
 
-    def __init__(self, config: ServerConfig, models: Models | None) -> None:
+    def __init__(self, config: ServerConfig, models: Models | None, network: Network) -> None:
         self._config = config
         self._given_models = models
-        self._key_digests = [_digest(key) for key in config.api_keys]
-        self._connections: set[Connection] = set()
+        self._network = network
+        self._keys = KeyRing(config.api_keys, config.api_keys_file)
+        self._quota = SessionQuota(config.sessions_per_second)
+        self._tls = None if config.tls is None else ServerTls(config.tls)
+        # Live sessions, and the digests of the keys that opened them.
+        self._connections: dict[Connection, bytes] = {}
         self._stopping = False
         self._scheduler = Scheduler(
             threads=config.threads, max_waiting_partials=_PARTIALS_PER_THREAD * config.threads
@@ -87,6 +98,7 @@ class AsrServer:
         self._workplace: Workplace | None = None
         self._warm_up_s = 0.0
         self._loading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
         self.port = config.port
         """The port that is listened on."""
@@ -94,13 +106,15 @@ class AsrServer:
     @property
     def url(self) -> str:
         """Where clients connect to, without the model."""
-        return f"ws://{_url_host(self._config.host)}:{self.port}/api-ws/v1/realtime"
+        scheme = "ws" if self._tls is None else "wss"
+        return f"{scheme}://{_url_host(self._config.host)}:{self.port}/api-ws/v1/realtime"
 
     async def start(self) -> None:
         """Listen, and begin to load the models."""
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._config.host, self._config.port).start()
+            context = None if self._tls is None else self._tls.context
+            await web.TCPSite(self._runner, self._config.host, self._config.port, ssl_context=context).start()
         except OSError as error:
             await self.close()
             raise StartError(
@@ -110,6 +124,7 @@ class AsrServer:
         self.port = int(self._runner.addresses[0][1])
         _log.info("asr_server_listening", url=self.url)
         self._loading = asyncio.create_task(self._load(), name="load-models")
+        self._watching = asyncio.create_task(self._watch(), name="watch-access")
 
     async def wait_ready(self) -> None:
         """Wait until sessions can be served.
@@ -123,12 +138,14 @@ class AsrServer:
     async def close(self) -> None:
         """End all sessions, close the port, let the threads go."""
         self._stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
         if self._loading is not None:
             self._loading.cancel()
             with contextlib.suppress(asyncio.CancelledError, AsrServerError):
                 await self._loading
         for connection in self._connections:
-            connection.stop()
+            connection.stop("The server is shutting down; open a new session.")
         await self._runner.cleanup()
         self._scheduler.close()
         self._voice_thread.shutdown(wait=False, cancel_futures=True)
@@ -184,13 +201,32 @@ class AsrServer:
         model = parse_request_path(request.path, request.query_string, self._config.default_model)
         if model is None:
             raise web.HTTPNotFound(text="Nothing here; sessions are at /api-ws/v1/realtime.\n")
-        return self._refuse(request, model) or await self._serve_session(request, model)
+        self._renew_access()
+        key = self._identify(request)
+        if isinstance(key, web.Response):
+            return key
+        return (
+            self._refuse(request, model)
+            or self._refuse_haste(key)
+            or await self._serve_session(request, model, key)
+        )
 
-    def _refuse(self, request: web.Request, model: str) -> web.Response | None:
-        """The answer to a handshake that gets no session; None if it gets one."""
-        if not self._may_enter(request):
+    def _identify(self, request: web.Request) -> bytes | web.Response:
+        """The digest of the client's key, or the answer to one who may not have a session at all."""
+        if self._lacks_certificate(request):
+            message = "Show a client certificate of the CA that this server trusts."
+            return _refusal("no_certificate", 403, handshake_error(403, message, _request_id()))
+        if self._config.no_auth:
+            return _ANYBODY
+        token = bearer_token(request.headers.get("Authorization"))
+        key = None if token is None else self._keys.find(token)
+        if key is None:
             message = "The API key is missing or wrong; send it as 'Authorization: Bearer KEY'."
             return _refusal("unauthorised", 401, handshake_error(401, message, _request_id()))
+        return key
+
+    def _refuse(self, request: web.Request, model: str) -> web.Response | None:
+        """The answer to a handshake that cannot get a session; None if it can."""
         if model not in self._config.models:
             message = f"There is no model {model!r}; there are {', '.join(self._config.models)}."
             return _refusal("unknown_model", 404, handshake_error(404, message, _request_id()))
@@ -206,19 +242,42 @@ class AsrServer:
             )
         return None
 
-    def _may_enter(self, request: web.Request) -> bool:
-        if self._config.no_auth:
-            return True
-        digest = _digest(bearer_token(request.headers.get("Authorization")) or "")
-        # All are compared, so that the time taken tells nothing.
-        return max((hmac.compare_digest(digest, known) for known in self._key_digests), default=False)
+    def _refuse_haste(self, key: bytes) -> web.Response | None:
+        """The answer to a key that opens sessions too fast; else it counts as one more."""
+        if key == _ANYBODY or self._quota.take(key):
+            return None
+        message = f"A key may open {self._config.sessions_per_second} sessions a second; try again later."
+        return _refusal("too_fast", 429, handshake_error(429, message, _request_id()))
 
-    async def _serve_session(self, request: web.Request, model: str) -> web.StreamResponse:
+    def _lacks_certificate(self, request: web.Request) -> bool:
+        if self._config.tls is None or self._config.tls.client_ca_file is None:
+            return False
+        return request.transport is None or not request.transport.get_extra_info("peercert")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            self._renew_access()
+
+    def _renew_access(self) -> None:
+        """Take up what has changed of keys and certificates; end the sessions of revoked keys."""
+        self._keys.refresh()
+        if self._tls is not None:
+            self._tls.refresh()
+        for connection, key in self._connections.items():
+            if key != _ANYBODY and not self._keys.holds(key):
+                connection.stop("The API key has been revoked.")
+
+    async def _serve_session(self, request: web.Request, model: str, key: bytes) -> web.StreamResponse:
         workplace = self._workplace
         assert workplace is not None  # noqa: S101 - _refuse has looked
-        socket = web.WebSocketResponse(
-            timeout=_CLOSE_REPLY_S, compress=False, max_msg_size=MAX_MESSAGE_BYTES + _MESSAGE_SLACK_BYTES
+        socket = await self._network.open(
+            request,
+            close_timeout_s=_CLOSE_REPLY_S,
+            max_message_bytes=self._config.max_message_bytes,
         )
+        if isinstance(socket, web.Response):
+            return socket
         await socket.prepare(request)
         protocol = ServerSession(_new_id("sess"), model, _new_id)
         connection = Connection(
@@ -228,15 +287,15 @@ class AsrServer:
             idle_timeout_s=self._config.idle_timeout_s,
             close_wait_s=self._config.close_wait_s,
         )
-        self._connections.add(connection)
+        self._connections[connection] = key
         metrics.SERVER_SESSIONS.inc()
         metrics.SERVER_SESSIONS_LIVE.set(len(self._connections))
         log = _log.bind(session=protocol.session_id)
-        log.info("session_opened", peer=request.remote, model=model)
+        log.info("session_opened", peer=request.remote, model=model, key_id=key_id(key) or None)
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
+            del self._connections[connection]
             metrics.SERVER_SESSIONS_LIVE.set(len(self._connections))
             log.info("session_closed", audio_ms=protocol.received_ms, close_code=socket.close_code)
         return socket
@@ -248,10 +307,6 @@ def _new_id(prefix: str) -> str:
 
 def _request_id() -> str:
     return _new_id("req")
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
 
 
 def _unavailable(message: str) -> str:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, TypeVar, assert_never
 
 import structlog
 
 from qa_service import metrics
+from qa_service.asr_server.audibility import VoiceFrame
 from qa_service.asr_server.audio_track import AudioTrack
 from qa_service.asr_server.emotion_recogniser import EmotionRecogniser
 from qa_service.asr_server.engines import Engine, Hints
@@ -27,8 +28,9 @@ from qa_service.asr_server.language_belief import LanguageBelief
 from qa_service.asr_server.recognition import Finding, Sound, UtteranceRecogniser
 from qa_service.asr_server.scheduler import Job, Priority, Scheduler
 from qa_service.asr_server.segmenter import Boundary, Endpoint, Endpointing, Onset, OpenSpeech, Segmenter
-from qa_service.asr_server.turn import FIRST_LOOK_MS, Speculation, Turn
+from qa_service.asr_server.turn import FIRST_LOOK_MS, Said, Speculation, Turn
 from qa_service.asr_server.voice_activity import SAMPLE_RATE_HZ as VOICE_RATE_HZ, VoiceDetector
+from qa_service.audio.opus_stream import OpusStream
 from qa_service.audio.resample import PCM_SAMPLE_BYTES, StreamResampler, samples_of_pcm
 from qa_service.protocol import (
     AppendAudio,
@@ -36,24 +38,26 @@ from qa_service.protocol import (
     Command,
     Commit,
     Configure,
-    ErrorCode,
-    ErrorType,
     Finish,
-    InvalidValue,
-    MalformedMessage,
     ResultDetail,
     ServerSession,
     SessionConfig,
     TurnDetection,
 )
-from qa_service.protocol.requests import read_request, updated_config
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 _PIECE_MS: Final = 500  # of a long append that is heard at a time, so that results come while it is worked on
 _SPECULATE_AFTER_MS: Final = 192  # of silence (six frames): shorter pauses are mostly inside words
+_GUESS_AFTER_MS: Final = 96  # of silence, where a thread is idle: half of these pauses are inside speech
 _TAIL_MS: Final = 192  # of silence after the last voiced frame that belongs to the sound recognised
 _PAUSE_MS: Final = 64  # of silence at which a look is not begun: a final may be wanted next
+_OPUS_TRACK_HZ: Final = 16_000  # what Opus is decoded to; it has no rate of its own (section 3.2)
+# Of Opus that are decoded in the event loop: a second of speech, about 2 ms. To change threads takes longer
+# than to decode the packets of 20 ms that most clients send.
+_OPUS_AT_ONCE_BYTES: Final = 2048
 _PROGRESS_MS: Final = 200  # at least between two reports of progress
 _MAX_MANUAL_TURN_MS: Final = 30 * 60_000  # of uncommitted audio, so that memory is bounded
 
@@ -106,6 +110,7 @@ class Session:
         self._owed: dict[str, Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._belief = LanguageBelief()
+        self._last_said = Said()
         models = workplace.models
         self._mood = models.emotions.open() if models.emotions else None
         self._told_progress_ms = 0
@@ -114,9 +119,6 @@ class Session:
 
     async def receive(self, text: str) -> None:
         """Carry out one text of the client to the end; only recognition goes on after it."""
-        if (refused := self._unsupported(text)) is not None:
-            self._tell(refused)
-            return
         receipt = self._protocol.receive_text(text)
         self._tell(receipt.replies)
         for command in receipt.commands:
@@ -128,25 +130,6 @@ class Session:
             self._abandon(self._turn)
         for task in self._tasks:
             task.cancel()
-
-    def _unsupported(self, text: str) -> tuple[str, ...] | None:
-        """The answer to an update that asks for what this server cannot do yet; None if it can do it."""
-        if "opus" not in text or "session.update" not in text:
-            return None
-        try:
-            request = read_request(text)
-            asked = updated_config(self._protocol.config, request)
-        except (MalformedMessage, InvalidValue):
-            return None
-        if request.type != "session.update" or asked.input_audio_format != "opus":
-            return None
-        return self._protocol.error(
-            ErrorType.INVALID_REQUEST,
-            ErrorCode.INVALID_VALUE,
-            "session.input_audio_format opus is not supported by this server yet; send pcm.",
-            "session.input_audio_format",
-            request.event_id,
-        )
 
     async def _carry_out(self, command: Command) -> None:
         match command:
@@ -166,7 +149,11 @@ class Session:
     def _configure(self, config: SessionConfig) -> None:
         """Settings of endpointing and of recognition count from the next utterance on, the rest at once."""
         before, self._config = self._config, config
-        if before.sample_rate != config.sample_rate or before.manual != config.manual:
+        if (before.input_audio_format, before.sample_rate, before.manual) != (
+            config.input_audio_format,
+            config.sample_rate,
+            config.manual,
+        ):
             self._ear = self._open_ear(base_ms=self._ear.track.end_ms)
         elif self._turn is None:
             self._reconfigure_endpointing()
@@ -179,13 +166,28 @@ class Session:
         return _Ear(self._config, self._workplace.models.detector, base_ms)
 
     async def _hear(self, audio: bytes) -> None:
-        metrics.SERVER_AUDIO.inc(len(audio) / PCM_SAMPLE_BYTES / self._config.sample_rate)
-        for piece in _pieces(audio, self._config.sample_rate):
+        async for piece in self._pieces(audio):
+            metrics.SERVER_AUDIO.inc(len(piece) / PCM_SAMPLE_BYTES / self._ear.track.rate_hz)
             if self._config.manual:
                 self._hear_manual(piece)
             else:
                 await self._hear_voice(piece)
             self._tell_progress()
+
+    async def _pieces(self, audio: bytes) -> AsyncIterator[bytes]:
+        """An append as PCM, bit by bit; longer ones of Opus are decoded on the thread for voice activity."""
+        opus = self._ear.opus
+        if opus is None:
+            for piece in _cut(audio, self._ear.track.rate_hz):
+                yield piece
+            return
+        decode_some = partial(next, opus.push(audio), None)
+        is_short = len(audio) <= _OPUS_AT_ONCE_BYTES
+        while (pcm := decode_some() if is_short else await self._on_voice_thread(decode_some)) is not None:
+            if pcm:
+                yield pcm
+        if opus.fault is not None:
+            self._tell(self._protocol.undecodable_audio(_in_words(opus.fault)))
 
     async def _hear_voice(self, piece: bytes) -> None:
         self._ear.track.append(piece)
@@ -195,10 +197,12 @@ class Session:
             self._look_ahead(self._turn, speech)
         self._ear.track.forget_before(self._ear.segmenter.processed_ms)
 
-    async def _judge(self, listen: Callable[[], list[float]]) -> list[Boundary]:
+    async def _judge(self, listen: Callable[[], list[VoiceFrame]]) -> list[Boundary]:
         """The boundaries in what comes next; the voice activity is computed on the thread for it."""
-        loop = asyncio.get_running_loop()
-        return self._ear.segmenter.push(await loop.run_in_executor(self._workplace.voice_thread, listen))
+        return self._ear.segmenter.push(await self._on_voice_thread(listen))
+
+    async def _on_voice_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._workplace.voice_thread, work)
 
     def _follow(self, boundaries: Iterable[Boundary]) -> None:
         for boundary in boundaries:
@@ -266,11 +270,16 @@ class Session:
         segmenter = self._ear.segmenter
         if turn.speculation is not None and turn.speculation.speech_end_ms != speech.speech_end_ms:
             self._resume(turn)
-        if segmenter.silence_ms >= _SPECULATE_AFTER_MS and turn.speculation is None:
+        if turn.speculation is None and self._may_have_ended(segmenter.silence_ms):
             self._speculate(turn, speech)
         elif segmenter.silence_ms <= _PAUSE_MS and turn.wants_look(speech.speech_end_ms):
             sound = self._sound(turn.start_ms, speech.speech_end_ms, speech.voiced_ms)
             self._ask_look(turn, sound, speech.speech_end_ms)
+
+    def _may_have_ended(self, silence_ms: int) -> bool:
+        if silence_ms >= _SPECULATE_AFTER_MS:
+            return True
+        return silence_ms >= _GUESS_AFTER_MS and self._workplace.scheduler.has_idle_thread
 
     def _speculate(self, turn: Turn, speech: OpenSpeech) -> None:
         self._give_up_look(turn)
@@ -346,12 +355,16 @@ class Session:
     # These two run on a thread of the scheduler, with what is known of the language by then.
 
     def _look_now(self, turn: Turn, sound: Sound, hints: Hints) -> Finding:
-        return turn.recogniser.look(sound, replace(hints, language_prior=self._belief.prior))
+        return turn.recogniser.look(sound, self._informed(turn, hints))
 
     def _conclude_now(
         self, turn: Turn, sound: Sound, hints: Hints, emotions: EmotionRecogniser | None
     ) -> Finding:
-        return turn.recogniser.conclude(sound, replace(hints, language_prior=self._belief.prior), emotions)
+        return turn.recogniser.conclude(sound, self._informed(turn, hints), emotions)
+
+    def _informed(self, turn: Turn, hints: Hints) -> Hints:
+        """Hints with what the session has learnt by now."""
+        return replace(hints, language_prior=self._belief.prior, before=self._last_said.before(turn.start_ms))
 
     async def _show(self, turn: Turn, job: Job[Finding], heard_ms: int) -> None:
         """Tell what a look has found, unless the final was faster."""
@@ -393,6 +406,7 @@ class Session:
         else:
             metrics.SERVER_FINAL_EXCESS.observe(time.monotonic() - ended)
             self._belief.observe(finding.transcript.language_probabilities, duration_s)
+            self._last_said = Said(finding.transcript.text, turn.start_ms + round(1000 * duration_s))
             texts = self._completed(turn, finding)
         self._tell(texts)
         del self._owed[turn.item_id]
@@ -465,21 +479,24 @@ class _Ear:
     """How a session hears its audio: one format, one mode."""
 
     def __init__(self, config: SessionConfig, detector: VoiceDetector, base_ms: int) -> None:
-        self.track = AudioTrack(config.sample_rate, base_ms)
+        is_opus = config.input_audio_format == "opus"
+        rate_hz = _OPUS_TRACK_HZ if is_opus else config.sample_rate
+        self.track = AudioTrack(rate_hz, base_ms)
+        self.opus = OpusStream(rate_hz) if is_opus else None
         turn_detection = config.turn_detection or TurnDetection()
         self.padding_ms = 0 if config.manual else turn_detection.prefix_padding_ms
         self.segmenter = Segmenter(_endpointing(turn_detection), base_ms)
         # Manual mode: where the audio that is not committed begins.
         self.turn_start_ms = base_ms
-        self._resampler = StreamResampler(config.sample_rate, VOICE_RATE_HZ)
+        self._resampler = StreamResampler(rate_hz, VOICE_RATE_HZ)
         self._voice = detector.open()
 
-    def listen(self, pcm: bytes) -> list[float]:
-        """The speech probabilities of the frames that ``pcm`` completes; runs on the thread for it."""
+    def listen(self, pcm: bytes) -> list[VoiceFrame]:
+        """The frames that ``pcm`` completes; runs on the thread for it."""
         return self._voice.push(self._resampler.push(samples_of_pcm(pcm)))
 
-    def listen_to_rest(self) -> list[float]:
-        """The speech probabilities of what was still held back."""
+    def listen_to_rest(self) -> list[VoiceFrame]:
+        """The frames of what was still held back."""
         return self._voice.push(self._resampler.finish())
 
 
@@ -491,6 +508,10 @@ def _endpointing(turn_detection: TurnDetection) -> Endpointing:
     )
 
 
-def _pieces(audio: bytes, rate_hz: int) -> Iterator[bytes]:
+def _in_words(fault: str) -> str:
+    return f"Some of the audio cannot be decoded: {fault}. Its place is filled, and the stream goes on."
+
+
+def _cut(audio: bytes, rate_hz: int) -> Iterator[bytes]:
     size = _PIECE_MS * rate_hz // 1000 * PCM_SAMPLE_BYTES
     return (audio[start : start + size] for start in range(0, len(audio), size))

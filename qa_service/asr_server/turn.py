@@ -16,11 +16,26 @@ from qa_service.asr_server.recognition import Finding, UtteranceRecogniser
 from qa_service.asr_server.scheduler import Job
 from qa_service.asr_server.segmenter import CAP_MS, CUT_SEARCH_MS
 
-FIRST_LOOK_MS: Final = 700  # of sound after the onset: earlier there is rarely a whole word
+FIRST_LOOK_MS: Final = (
+    400  # of sound after the onset: about a word; with its decoding, 0.7 s until it is shown
+)
 LOOK_INTERVAL_MS: Final = 1_000  # of new sound
+_SENTENCE_GAP_MS: Final = 2_000  # a pause inside a number or a sentence; after more, something new is said
 _LOOK_SHARE: Final = 0.5  # of real time that looks at one utterance may take at most
 # Sound that may yet be cut off and go to the next utterance must not enter this one's stable text.
 _LAST_LOOK_MS: Final = CAP_MS - CUT_SEARCH_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The last final of a session, and where its speech ended."""
+
+    text: str = ""
+    end_ms: int = 0
+
+    def before(self, start_ms: int) -> str:
+        """What of it an utterance that begins at ``start_ms`` goes on with: "" after a longer pause."""
+        return self.text if start_ms - self.end_ms <= _SENTENCE_GAP_MS else ""
 
 
 @dataclass(frozen=True, slots=True)

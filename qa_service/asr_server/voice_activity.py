@@ -1,4 +1,4 @@
-"""How likely each 32-ms frame of a session's audio is speech.
+"""How likely each 32-ms frame of a session's audio is speech, and how loud it is.
 
 Decided here: the audio is judged at 8 kHz, the telephone's own rate, in frames of 256 samples; what does not
 fill a frame waits for more. A `VoiceDetector` is shared by all sessions and holds the model; each session
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from qa_service.asr_server.audibility import PARTS, SILENT_DB, VoiceFrame
 from qa_service.asr_server.errors import EngineError
 
 SAMPLE_RATE_HZ: Final = 8_000
@@ -23,6 +24,7 @@ FRAME_SAMPLES: Final = 256  # 32 ms, the only frame that Silero takes at 8 kHz
 _CONTEXT_SAMPLES: Final = 32  # samples of the previous frame that Silero wants before each frame at 8 kHz
 _STATE_SHAPE: Final = (2, 1, 128)
 
+_SILENT_POWER: Final = 10 ** (SILENT_DB / 10)
 _AUDIBLE_RMS: Final = 0.01  # -40 dBFS; the scripted markers are at -12
 
 Float32 = npt.NDArray[np.float32]
@@ -31,8 +33,8 @@ Float32 = npt.NDArray[np.float32]
 class VoiceStream(Protocol):
     """The voice activity of one session's audio."""
 
-    def push(self, samples: Float32) -> list[float]:
-        """Take the next 8 kHz samples (float32, ±1); give the speech probability of each frame completed."""
+    def push(self, samples: Float32) -> list[VoiceFrame]:
+        """Take the next 8 kHz samples (float32, ±1); give the frames completed."""
         ...
 
 
@@ -74,9 +76,9 @@ class SileroStream:
         self._context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
         self._rate = np.array(SAMPLE_RATE_HZ, dtype=np.int64)
 
-    def push(self, samples: Float32) -> list[float]:
-        """Take the next 8 kHz samples; give a speech probability for each frame they complete."""
-        return [self._judge(frame) for frame in self._framer.push(samples)]
+    def push(self, samples: Float32) -> list[VoiceFrame]:
+        """Take the next 8 kHz samples; give the frames they complete."""
+        return [VoiceFrame(self._judge(frame), levels_db(frame)) for frame in self._framer.push(samples)]
 
     def _judge(self, frame: Float32) -> float:
         window = np.concatenate((self._context, frame))[np.newaxis]
@@ -101,10 +103,16 @@ class LoudnessStream:
     def __init__(self) -> None:
         self._framer = _Framer()
 
-    def push(self, samples: Float32) -> list[float]:
-        """Take the next 8 kHz samples; give 1.0 for each frame they complete that is loud, else 0.0."""
+    def push(self, samples: Float32) -> list[VoiceFrame]:
+        """Take the next 8 kHz samples; each frame they complete is speech, at 1.0, if it is loud."""
         frames = self._framer.push(samples)
-        return [float(np.sqrt(np.mean(frame**2)) > _AUDIBLE_RMS) for frame in frames]
+        return [VoiceFrame(float(np.sqrt(np.mean(f**2)) > _AUDIBLE_RMS), levels_db(f)) for f in frames]
+
+
+def levels_db(frame: Float32) -> tuple[float, ...]:
+    """The levels of the parts of one frame (float32, ±1) in dB, full scale is 0."""
+    powers = np.mean(frame.reshape(PARTS, -1) ** 2, axis=1)
+    return tuple((10 * np.log10(powers + _SILENT_POWER)).tolist())
 
 
 class _Framer:

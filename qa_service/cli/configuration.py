@@ -14,6 +14,7 @@ from rich.table import Table
 
 from qa_service.asr.endpoint import RecogniserEndpoint
 from qa_service.asr_server.config import ServerConfig
+from qa_service.asr_server.tls import TlsFiles
 from qa_service.domain.call import CallPolicy
 from qa_service.domain.leg import LegLimits
 from qa_service.fetching import default_cache_dir
@@ -76,15 +77,34 @@ def worker_options(settings: Settings) -> WorkerOptions:
     )
 
 
-def server_config(settings: Settings, *, host: str | None, port: int | None, no_auth: bool) -> ServerConfig:
+def server_config(
+    settings: Settings, *, host: str | None, port: int | None, no_auth: bool, engine: str | None = None
+) -> ServerConfig:
     """How the asr-server is to run; options of the command line win."""
     return ServerConfig(
         host=host or settings.server_host,
         port=settings.server_port if port is None else port,
         api_keys=tuple(key.get_secret_value() for key in settings.server_api_keys),
+        api_keys_file=settings.server_api_keys_file,
         no_auth=no_auth,
         threads=settings.server_threads,
+        engine=engine or settings.server_engine,
+        model_path=settings.server_model_path,
         cache_dir=cache_dir(settings),
+        max_sessions=settings.server_max_sessions,
+        sessions_per_second=settings.server_sessions_per_second,
+        max_message_bytes=settings.server_max_message_mib * 1024 * 1024,
+        idle_timeout_s=settings.server_idle_timeout_s,
+        tls=_tls_files(settings),
+    )
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    cert_file, key_file = settings.server_tls_cert_file, settings.server_tls_key_file
+    if cert_file is None or key_file is None:
+        return None
+    return TlsFiles(
+        cert_file=cert_file, key_file=key_file, client_ca_file=settings.server_tls_client_ca_file
     )
 
 

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,8 @@ from qa_service.alerts.partials import PartialsPublisher
 from qa_service.alerts.relay import Relay, RelayTopics
 from qa_service.asr.rate import SessionGate
 from qa_service.asr.session import make_http_session
+from qa_service.asr_server.config import ServerConfig
+from qa_service.asr_server.network import Network
 from qa_service.asr_server.server import serve
 from qa_service.cli.configuration import (
     kafka_config,
@@ -26,6 +29,7 @@ from qa_service.cli.configuration import (
     server_config,
     worker_options,
 )
+from qa_service.cli.keys import keys
 from qa_service.cli.repeats import hear_kafka_once
 from qa_service.cli.running import configure_logging, run, stop_event
 from qa_service.cli.starting import Probes
@@ -44,6 +48,8 @@ from qa_service.storage.database import Database
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.storage.outbox import SHARDS, PostgresOutbox
 from qa_service.storage.store import PostgresStore
+from qa_service.testing.fault_file import read_fault_file
+from qa_service.testing.faulty_network import FaultyNetwork
 from qa_service.worker.consumer import Worker
 from qa_service.worker.dead_letters import DeadLetters
 from qa_service.worker.rule_book import RuleSets
@@ -82,23 +88,42 @@ def relay() -> None:
     run(_until_stopped(run_relay, settings))
 
 
-@click.command(
+@click.group(
     "asr-server",
+    invoke_without_command=True,
     epilog="""\b
 Examples:
   qa-service asr-server --no-auth
-  QA_SERVER_API_KEYS='["my-key"]' qa-service asr-server --host 0.0.0.0 --port 8000""",
+  qa-service asr-server keys new
+  QA_SERVER_API_KEYS='["sha256:…"]' qa-service asr-server --host 0.0.0.0 --port 8000
+  qa-service asr-server --no-auth --engine scripted --faults faults.yaml""",
 )
 @click.option("--host", help="Address to listen on (QA_SERVER_HOST).")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one (QA_SERVER_PORT)."
 )
 @click.option("--no-auth", is_flag=True, help="Take clients without an API key.")
-def asr_server(*, host: str | None, port: int | None, no_auth: bool) -> None:
+@click.option("--engine", help="What recognises: whisper, scripted, or a package's (QA_SERVER_ENGINE).")
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Misbehave on purpose as this YAML file says, to try clients out (docs/faults.md).",
+)
+def asr_server(
+    *, host: str | None, port: int | None, no_auth: bool, engine: str | None, faults: Path | None
+) -> None:
     """Serve realtime recognition with the Qwen protocol on this machine's CPU."""
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     settings = Settings()
     configure_logging(settings)
-    run(_run_asr_server(settings, host=host, port=port, no_auth=no_auth))
+    config = server_config(settings, host=host, port=port, no_auth=no_auth, engine=engine)
+    network = FaultyNetwork(read_fault_file(faults)) if faults else None
+    run(_run_asr_server(config, network))
+
+
+asr_server.add_command(keys)
 
 
 @click.command(
@@ -235,9 +260,9 @@ async def _build_relay(settings: Settings, stack: contextlib.AsyncExitStack, pro
     return Relay(outbox, producer, topics, shards=range(SHARDS))
 
 
-async def _run_asr_server(settings: Settings, *, host: str | None, port: int | None, no_auth: bool) -> None:
+async def _run_asr_server(config: ServerConfig, network: Network | None) -> None:
     stop = stop_event()
-    async with await serve(server_config(settings, host=host, port=port, no_auth=no_auth)) as server:
+    async with await serve(config, network=network) as server:
         stopped = asyncio.create_task(stop.wait())
         ready = asyncio.create_task(server.wait_ready())
         await asyncio.wait([stopped, ready], return_when=asyncio.FIRST_COMPLETED)

@@ -21,6 +21,7 @@ _COMMANDS = {
         "qa_service.cli.parts:asr_server",
         "Serve realtime recognition (Qwen protocol) on this machine.",
     ),
+    "bench": ("qa_service.cli.bench:bench", "Measure this machine: accuracy, latency, load."),
     "config": ("qa_service.cli.configuration:config", "Print the effective settings, secrets masked."),
     "demo": ("qa_service.demo.command:demo", "Run the whole service here on sample calls."),
     "health": ("qa_service.cli.parts:health", "Ask a part for its health; for container probes."),
@@ -104,6 +105,7 @@ def _is_ours(error: Exception) -> bool:
 def _explain_settings(error: ValidationError) -> str:
     problems = []
     for problem in error.errors(include_url=False, include_input=False):
-        name = "QA_" + "_".join(str(part) for part in problem["loc"]).upper()
-        problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        message = problem["msg"].removeprefix("Value error, ")
+        name = "_".join(str(part) for part in problem["loc"]).upper()
+        problems.append(f"QA_{name}: {message}" if name else message)  # else the message names the settings
     return "; ".join(problems)

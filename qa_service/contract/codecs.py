@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
+from qa_service.audio.opus_packets import OPUS_RATE_HZ, InvalidPacket, packet_samples
 from qa_service.contract.errors import ContractViolation, Reason, UnsupportedCodec, shorten
 
 Codec: TypeAlias = Literal["pcmu", "pcma", "pcm_s16le", "opus"]
@@ -29,11 +30,14 @@ def bytes_per_sample(codec: Codec) -> int:
     return width
 
 
-def count_samples(codec: Codec, audio: bytes) -> int:
-    """Return how many samples a payload holds.
+def count_samples(codec: Codec, audio: bytes, rate: int = DEFAULT_RATE) -> int:
+    """Return how many samples a payload holds; ``rate`` (Hz) counts for Opus alone, which has none itself.
 
-    Raises ContractViolation (``odd_bytes``) for half a 16-bit sample, UnsupportedCodec for Opus.
+    Raises ContractViolation: ``odd_bytes`` for half a 16-bit sample, ``bad_opus_packet`` for an Opus packet
+    whose first bytes name no duration. Packets that are damaged further inside are taken.
     """
+    if codec == "opus":
+        return _count_opus_samples(audio) * rate // OPUS_RATE_HZ
     samples, rest = divmod(len(audio), bytes_per_sample(codec))
     if rest:
         raise ContractViolation(
@@ -42,6 +46,16 @@ def count_samples(codec: Codec, audio: bytes) -> int:
             "send complete samples, or name the codec that the bytes are in",
         )
     return samples
+
+
+def _count_opus_samples(packet: bytes) -> int:
+    try:
+        return packet_samples(packet)
+    except InvalidPacket as fault:
+        raise ContractViolation(
+            Reason.BAD_OPUS_PACKET,
+            f"the value is no Opus packet: {fault}; send one raw packet a record, without Ogg around it",
+        ) from None
 
 
 def parse_codec(raw: bytes | None) -> Codec:

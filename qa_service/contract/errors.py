@@ -21,6 +21,7 @@ class Reason(StrEnum):
     UNKNOWN_RATE = "unknown_rate"
     EMPTY_AUDIO = "empty_audio"
     ODD_BYTES = "odd_bytes"
+    BAD_OPUS_PACKET = "bad_opus_packet"
     OVERSIZE = "oversize"
     BAD_JSON = "bad_json"
     POSITION_RUNS_BACKWARDS = "position_runs_backwards"
@@ -45,13 +46,13 @@ class ContractViolation(ContractError):  # noqa: N818 - the word of the design; 
 
 
 class UnsupportedCodec(ContractViolation):
-    """The contract knows this codec but this build cannot decode it."""
+    """The contract knows this codec but this program can neither cut nor write it."""
 
     def __init__(self, codec: str) -> None:
         super().__init__(
             Reason.UNSUPPORTED_CODEC,
-            f"codec {codec!r} is in the contract but this version cannot decode it: "
-            "send pcmu, pcma or pcm_s16le",
+            f"codec {codec!r} comes in packets that only an encoder can make: "
+            "use pcmu, pcma or pcm_s16le, or send the encoder's packets as they are",
         )
         self.codec = codec
 

@@ -258,7 +258,7 @@ def _parse_number(name: str, raw: bytes | None) -> int:
 def _checked_audio(value: bytes | None, codec: Codec | None) -> bytes:
     if not value:
         raise ContractViolation(Reason.EMPTY_AUDIO, "the audio record has no audio: leave such records out")
-    if codec == "pcm_s16le":
+    if codec in ("pcm_s16le", "opus"):
         count_samples(codec, value)
     return value
 

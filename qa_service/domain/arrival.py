@@ -47,7 +47,9 @@ class Arrival(Struct, frozen=True, gc=False):
         cut = position - self.pos
         if cut <= 0:
             return self
-        audio = self.audio[cut * (len(self.audio) // self.samples) :]
+        # A packet of Opus cannot be cut: it is decoded whole, and its last samples are those meant.
+        kept_from = 0 if self.codec == "opus" else cut * (len(self.audio) // self.samples)
+        audio = self.audio[kept_from:]
         return Arrival(position, self.samples - cut, self.seq, self.offset, self.codec, audio)
 
 

@@ -368,7 +368,8 @@ class Call:
     def _take_audio(self, record: AudioFrame, offset: int, now: float) -> Outcome:
         party = self.parties.get(record.leg)
         codec = record.codec or (party.leg.codec if party is not None else DEFAULT_CODEC)
-        samples = count_samples(codec, record.audio)
+        rate = party.leg.rate if party is not None else record.rate or DEFAULT_RATE
+        samples = count_samples(codec, record.audio, rate)
         if party is None:
             party = self._open(
                 record.leg, _UNKNOWN, offset, ts=record.ts, codec=codec, rate=record.rate, pos=record.pos

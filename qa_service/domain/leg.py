@@ -24,7 +24,8 @@ from qa_service.contract.codecs import Codec
 from qa_service.domain.arrival import Arrival, FrameOrder, Hole, Piece, Refusal
 from qa_service.domain.coverage import Coverage, EndReason, Release, ReleasedEnd
 from qa_service.domain.entries import GapReason, TimeSource
-from qa_service.domain.hearing import Hearing
+from qa_service.domain.hearing import MUTE_AFTER_S, MUTE_SPEECH_MS, Hearing
+from qa_service.domain.packets import PacketDecoder
 from qa_service.domain.recognition import Item, Recognition
 from qa_service.domain.timeline import SessionTimeline
 from qa_service.protocol.events import Completed, ErrorEvent, Failed, Partial, ServerEvent, SessionFinished
@@ -150,6 +151,7 @@ class Leg:
             rate, until=covered_until, newest_seq=covered_seq, emit=self._outputs.append
         )
         self._hearing = Hearing(rate)
+        self._packets = PacketDecoder(rate)
         self._batch: list[Arrival] = []
         """What was kept and not yet sent; short of :data:`BATCH_MS`."""
         self._batch_samples = 0
@@ -371,6 +373,8 @@ class Leg:
             self._keep_hole(piece, now=now)
             return
         self._kept_at = now
+        if piece.codec == "opus":
+            piece = self._packets.decode(piece)
         self._coverage.retained.push(piece)
         self._batch.append(piece)
         self._batch_samples += piece.samples
@@ -424,6 +428,7 @@ class Leg:
         self._sent_until = end
         self._stall_fed = 0
         self._outputs.append(Append(recognition.number, pcm))
+        recognition.note_sent(end - start, now=now)
         if not recognition.honours_extensions:
             self._hearing.listen(start, pcm, now=now)
 
@@ -570,11 +575,14 @@ class Leg:
         return item.ended_at is not None and now - item.ended_at > self._limits.final_timeout_s
 
     def _is_mute(self, recognition: Recognition, *, now: float) -> bool:
-        return (
-            recognition.honours_extensions is False
-            and not recognition.items
-            and self._hearing.misses_answer(heard_at=recognition.heard_at, now=now)
-        )
+        if recognition.items or recognition.honours_extensions is None:
+            return False
+        if recognition.honours_extensions:  # one that tells of its progress is never without a word for long
+            return (
+                recognition.unanswered >= self._samples(MUTE_SPEECH_MS)
+                and now - recognition.unanswered_since > MUTE_AFTER_S
+            )
+        return self._hearing.misses_answer(heard_at=recognition.heard_at, now=now)
 
     def _is_endless(self, recognition: Recognition, *, now: float) -> bool:
         """Whether an utterance should have ended long ago, and here is the place to end it."""

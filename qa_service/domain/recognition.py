@@ -73,6 +73,10 @@ class Recognition:
     finish_sent_at: float | None = None
     heard_at: float = 0.0
     """Monotonic seconds at which it last said anything."""
+    unanswered: int = 0
+    """Samples of audio sent since it last said anything."""
+    unanswered_since: float = 0.0
+    """Monotonic seconds at which the first of them was sent."""
     items: dict[str, Item] = field(default_factory=dict)
     """Items not yet released, in order of their beginning."""
     told_end_ms: int = 0
@@ -82,9 +86,16 @@ class Recognition:
     certain_until: int | None = None
     """Position up to which all that was said is among the items, if the recogniser tells."""
 
+    def note_sent(self, samples: int, *, now: float) -> None:
+        """Count audio that was sent, for which some word is due."""
+        if not self.unanswered:
+            self.unanswered_since = now
+        self.unanswered += samples
+
     def note(self, event: ServerEvent, *, now: float, at_ms: int) -> None:
         """Take what an event says about items and progress; ``at_ms`` is Unix time and only kept."""
         self.heard_at = now
+        self.unanswered = 0
         match event:
             case SessionUpdated():
                 self.honours_extensions = event.config.extensions.progress

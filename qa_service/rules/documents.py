@@ -31,10 +31,11 @@ MAX_DURATION_MS = 24 * 3_600_000
 
 
 class Document:
-    """One YAML document under a name, and the problems found in it so far."""
+    """One YAML document under a name, and the problems found in it so far; ``holds`` is its main key."""
 
-    def __init__(self, source: str, name: str) -> None:
+    def __init__(self, source: str, name: str, *, holds: str = "rules") -> None:
         self._name = name
+        self._holds = holds
         self._problems: list[Problem] = []
         self.root = self._compose(source)
 
@@ -180,7 +181,7 @@ class Document:
         except RecursionError as error:
             raise self._refusal(1, 1, "nested too deeply") from error
         if root is None:
-            raise self._refusal(1, 1, "the file is empty: expected version: 1 and rules:")
+            raise self._refusal(1, 1, f"the file is empty: expected version: 1 and {self._holds}:")
         return root
 
     def _refusal(self, line: int, column: int, message: str) -> RuleFileError:

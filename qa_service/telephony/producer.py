@@ -156,8 +156,8 @@ class LegPublisher:
         await self._call.send(LegUpdate(self._leg, ts, change))
 
     async def frame(self, audio: bytes, ts: int, *, samples: int | None = None) -> None:
-        """Send the next frame; ``samples`` is needed for Opus, whose bytes do not tell."""
-        length = count_samples(self._codec, audio) if samples is None else samples
+        """Send the next frame; ``samples`` where it is shorter or longer than its bytes say."""
+        length = count_samples(self._codec, audio, self._rate) if samples is None else samples
         await self._call.send(AudioFrame(self._leg, self._pos, self._seq, ts, audio))
         self._pos += length
         self._seq += 1

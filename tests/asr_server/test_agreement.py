@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, strategies as st
 
-from qa_service.asr_server.agreement import Agreement, Shown, units
+from qa_service.asr_server.agreement import Agreement, Shown, continued, units
 
 
 def test_words_keep_the_blanks_before_them() -> None:
@@ -66,3 +67,41 @@ def test_stable_text_only_grows(hypotheses: list[str]) -> None:
 @given(words)
 def test_units_lose_nothing_but_trailing_blanks(text: str) -> None:
     assert "".join(units(text)) == text.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "hypothesis", "whole"),
+    [
+        ("", "The train to Leeds", "The train to Leeds"),
+        ("The train", "The train to Leeds", "The train to Leeds"),
+        ("Please enter a new", "Please enter a new extension.", "Please enter a new extension."),
+        ("please, enter a", "Please enter a new extension.", "please, enter a new extension."),
+        ("the party you are", "The party or trying to reach", "the party you are trying to reach"),
+        ("But password", "The passwords you entered", "But password you entered"),
+        ("Yes", "Oh yes I do", "Yes I do"),
+        ("one one", "One one one two", "one one one two"),
+        ("all that was said", "all that", "all that was said"),
+        ("all that was said", "", "all that was said"),
+        ("你好", "你好吗", "你好吗"),
+    ],
+)
+def test_a_hypothesis_goes_on_where_the_confirmed_text_ends(prefix: str, hypothesis: str, whole: str) -> None:
+    assert continued(prefix, hypothesis) == whole
+
+
+words = st.lists(st.sampled_from(["please", "enter", "a", "new", "extension"]), max_size=8).map(" ".join)
+
+
+@given(prefix=words, hypothesis=words)
+def test_what_is_confirmed_stands_and_nothing_is_said_that_was_not_heard(prefix: str, hypothesis: str) -> None:
+    whole = continued(prefix, hypothesis)
+
+    assert whole.startswith(prefix)
+    assert hypothesis.endswith(whole.removeprefix(prefix).strip())
+
+
+@given(said=words, count=st.integers(0, 8))
+def test_no_beginning_of_what_was_said_is_ever_said_twice(said: str, count: int) -> None:
+    beginning = "".join(units(said)[:count])
+
+    assert continued(beginning, said) == said

@@ -67,6 +67,25 @@ async def test_only_the_newest_partial_of_an_utterance_waits(gate: Gate) -> None
     assert old.future.cancelled()
 
 
+async def test_a_partial_takes_the_place_of_the_one_that_it_replaces(gate: Gate) -> None:
+    submit = gate.scheduler.submit
+    submit(Priority.PARTIAL, "a", gate.note("old a"))
+    jobs = [submit(Priority.PARTIAL, name, gate.note(name)) for name in ("b", "a")]
+    await gate.open(*jobs)
+
+    assert gate.ran == ["a", "b"]
+
+
+async def test_a_thread_is_idle_only_while_nothing_waits_or_runs_on_it(gate: Gate) -> None:
+    busy = gate.scheduler.has_idle_thread
+    await gate.open(gate.blocker)
+    async with asyncio.timeout(DEADLINE_S):
+        while not gate.scheduler.has_idle_thread:  # noqa: ASYNC110 - the thread tells nobody when it is free
+            await asyncio.sleep(0.001)
+
+    assert not busy
+
+
 async def test_the_oldest_partial_gives_way_when_too_many_wait(gate: Gate) -> None:
     jobs = [gate.scheduler.submit(Priority.PARTIAL, name, gate.note(name)) for name in "abc"]
     await gate.open(*jobs[1:])

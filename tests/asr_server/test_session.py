@@ -195,20 +195,6 @@ async def test_the_language_asked_for_is_the_language_told(server: AsrServer) ->
         assert [event["language"] for event in client.of_type(".completed")] == ["de"]
 
 
-async def test_opus_is_refused_by_naming_what_is_supported(server: AsrServer) -> None:
-    async with connected(server.url, VAD_8K) as client:
-        await client.send(update(input_audio_format="opus"))
-        error = (await client.receive_until("error"))["error"]
-        await client.append(spoken("w1", "w2") + silence(1.0))
-        await client.finish()
-
-        assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_value")
-        assert error["param"] == "session.input_audio_format"
-        assert error["event_id"] == "event_update"
-        assert "pcm" in error["message"]
-        assert client.transcripts == ["w1 w2"]
-
-
 async def test_two_sessions_do_not_hear_each_other(server: AsrServer) -> None:
     async with connected(server.url, VAD_8K) as one, connected(server.url, VAD_8K) as other:
         for _ in range(3):

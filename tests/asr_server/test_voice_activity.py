@@ -17,8 +17,15 @@ def test_markers_are_loud_and_silence_is_not() -> None:
     sound = markers(["w1", "w2", "w3", "w4", "w5"], rate_hz=8000)
     stream = LoudnessDetector().open()
 
-    assert set(stream.push(silence)) == {0.0}
-    assert np.mean(stream.push(sound)) > 0.6
+    assert {frame.probability for frame in stream.push(silence)} == {0.0}
+    assert np.mean([frame.probability for frame in stream.push(sound)]) > 0.6
+
+
+def test_the_halves_of_a_frame_have_levels_of_their_own() -> None:
+    frame = np.concatenate((np.full(128, 0.1), np.zeros(128))).astype(np.float32)
+    (found,) = LoudnessDetector().open().push(frame)
+
+    assert found.levels_db == pytest.approx((-20.0, -100.0), abs=0.01)
 
 
 @given(st.lists(st.integers(0, 700), max_size=20))
@@ -46,9 +53,9 @@ def test_silero_hears_no_speech_in_silence_and_noise(cache_dir: Path) -> None:
     noise = np.random.default_rng(2).normal(0, 0.01, 80_000).astype(np.float32)
 
     for samples in (np.zeros(80_000, dtype=np.float32), noise):
-        probabilities = detector.open().push(samples)
-        assert len(probabilities) == 312
-        assert max(probabilities) < 0.5
+        frames = detector.open().push(samples)
+        assert len(frames) == 312
+        assert max(frame.probability for frame in frames) < 0.5
 
 
 @pytest.mark.models

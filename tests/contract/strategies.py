@@ -86,7 +86,8 @@ frames = st.builds(
     pos=numbers,
     seq=numbers,
     ts=numbers,
-    audio=st.binary(min_size=1, max_size=80).map(lambda audio: audio * 2),
+    # Whole samples, and the beginning of an Opus packet of 20 ms: right for each codec.
+    audio=st.binary(max_size=80).map(lambda audio: b"\x48\x48" + audio * 2),
     codec=st.none() | codecs,
     rate=st.none() | rates,
 )

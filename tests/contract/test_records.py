@@ -198,6 +198,7 @@ def test_a_record_without_a_usable_call_id_is_refused(key, reason):
         ({}, b"", Reason.EMPTY_AUDIO, "leave such records out"),
         ({}, None, Reason.EMPTY_AUDIO, "leave such records out"),
         ({"codec": b"pcm_s16le"}, b"\0" * 321, Reason.ODD_BYTES, "321 bytes"),
+        ({"codec": b"opus"}, b"OggS", Reason.BAD_OPUS_PACKET, "without Ogg around it"),
         ({}, b"\0" * (MAX_VALUE_BYTES + 1), Reason.OVERSIZE, "frames of 10 to 200 ms"),
     ],
 )

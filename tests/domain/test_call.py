@@ -300,11 +300,11 @@ def test_half_a_sample_is_refused() -> None:
     assert refusal(Desk().take(start()), odd) == Reason.ODD_BYTES
 
 
-def test_opus_is_refused_frame_by_frame() -> None:
+def test_a_packet_that_is_no_opus_is_refused() -> None:
     opus = LegStart("customer", ORIGIN_TS, "opus", 8000, LegInfo(role="customer"))
     desk = Desk().take(opus)
 
-    assert refusal(desk, AudioFrame("customer", 0, 0, ORIGIN_TS, b"\0\0")) == Reason.UNSUPPORTED_CODEC
+    assert refusal(desk, AudioFrame("customer", 0, 0, ORIGIN_TS, b"\x83")) == Reason.BAD_OPUS_PACKET
 
 
 def test_another_rate_is_refused() -> None:

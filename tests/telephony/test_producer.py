@@ -101,15 +101,20 @@ async def test_a_record_s_kafka_time_is_its_capture_time():
     assert broker.times == [1767225600000]
 
 
-async def test_opus_packets_are_counted_by_the_caller():
+async def test_opus_packets_say_how_long_they_are():
     broker = Broker()
-    leg = Publisher(broker, TOPIC).call("call-1").leg("customer", codec="opus")
-    with pytest.raises(ContractViolation):
-        await leg.frame(b"\xfc", ts=0)
-    await leg.frame(b"\xfc", ts=0, samples=160)
+    leg = Publisher(broker, TOPIC).call("call-1").leg("customer", codec="opus", rate=16000)
+    await leg.frame(b"\xfc", ts=0)
     await leg.frame(b"\xfc", ts=20, samples=160)
+    await leg.frame(b"\xfc", ts=30)
 
-    assert [record.record.pos for record in broker.sent] == [0, 160]
+    assert [record.record.pos for record in broker.sent] == [0, 320, 480]
+
+
+async def test_bytes_that_are_no_opus_packet_are_not_sent():
+    leg = Publisher(Broker(), TOPIC).call("call-1").leg("customer", codec="opus")
+    with pytest.raises(ContractViolation, match="no Opus packet"):
+        await leg.frame(b"OggS", ts=0)
 
 
 async def test_positions_never_go_back():

@@ -59,8 +59,12 @@ class Hints:
     """How likely each language is by what was heard before; one that is not in it is not ruled out."""
     corpus: str | None = None
     """Background text with names and terms."""
+    before: str = ""
+    """What the same speaker said just before; the segment may be the rest of a sentence or of a number."""
     prefix: str = ""
     """How the text must begin, because the client has been shown that much as confirmed."""
+    final: bool = False
+    """Whether this is the last look at the segment, worth more work than one on the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,442 @@
+"""The benchmark of speech recognition: the whole server, as a client on a telephone line meets it.
+
+Decided here: the figures and what each is. *Excess* is the time of a recording's last final minus (end of the
+last sample of speech, by energy, plus the silence asked for). Everything is measured through the WebSocket of
+a server process; only the direct run, which accuracy is compared with, calls the engine on whole recordings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import msgspec
+import numpy as np
+
+from qa_service.asr.endpoint import RecogniserEndpoint
+from qa_service.asr.session import make_http_session
+from qa_service.asr_server import EngineError, ServerConfig
+from qa_service.asr_server.engines import SAMPLE_RATE_HZ, Engine, Hints, Segment
+from qa_service.asr_server.engines.whisper import WhisperEngine
+from qa_service.audio.line import LINE_RATE_HZ, to_float
+from qa_service.audio.resample import resample
+from qa_service.bench.listening import BenchError, Heard, Utterance, listen
+from qa_service.bench.recordings import (
+    Recording,
+    Track,
+    corpus_recordings,
+    first_speech,
+    idle_line,
+    on_the_line,
+    sample_recordings,
+    unspoken_sounds,
+)
+from qa_service.bench.scoring import Score, percentile, score
+from qa_service.bench.serving import MeasuredServer, measured_server
+from qa_service.fetching import FetchError, default_cache_dir
+from qa_service.models import ensure
+
+VERSION: Final = 1
+"""Of the JSON; a key keeps its meaning within one."""
+
+_TAIL_S: Final = 1.2  # of idle line after the silence that ends the last utterance
+_LANGUAGE_S: Final = 4.0
+_LEG_SPEECH_SHARE: Final = 0.45
+_ATTEMPTS_AT_ONCE: Final = 2  # sessions at a time where time does not count
+_MATCH_MS: Final = 1000  # how far from the reference end the end of an utterance may be to be the same
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """How a measure is spread; None of nothing."""
+
+    count: int
+    median: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+
+
+class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """Word errors of one group (of characters in Chinese), streamed through the server and direct."""
+
+    group: str
+    recordings: int
+    words: int
+    errors: int
+    wer: float
+    direct_errors: int | None
+    direct_wer: float | None
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """One leg at a time. ``missed``: recordings without a final."""
+
+    silence_ms: int
+    excess_ms: Spread
+    first_partial_ms: Spread
+    """From the first sample of speech, of recordings in which a partial came."""
+    missed: int
+    load: float
+    """The machine's load average over a minute when this was done: over 1 with one leg, others worked too."""
+
+
+class Language(msgspec.Struct, frozen=True, kw_only=True):
+    """The language found in the first four seconds of speech, each recording in a session of its own."""
+
+    recordings: int
+    right: int
+    share: float
+    wrong: tuple[str, ...]
+
+
+class Unspoken(msgspec.Struct, frozen=True, kw_only=True):
+    """What was heard in a sound that nobody spoke; ``utterances`` are begun ones, ``texts`` what they said."""
+
+    sound: str
+    seconds: float
+    utterances: int
+    texts: tuple[str, ...]
+
+
+class Legs(msgspec.Struct, frozen=True, kw_only=True):
+    """Live legs side by side."""
+
+    legs: int
+    seconds: float
+    finals: int
+    excess_ms: Spread
+    partial_gap_ms: Spread
+    """Between the partials of an utterance, and from its beginning to the first, in audio that is spoken."""
+    errors: int
+    loop_lag_ms: Spread
+    memory_mb: float
+    server_cores: float
+    """Processor time of the server per second."""
+
+
+class AsrReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``qa-service bench asr --json`` prints; None and empty where something was not measured."""
+
+    version: int
+    cores: int | None
+    emotion: bool
+    accuracy: tuple[Accuracy, ...] = ()
+    latency: tuple[Latency, ...] = ()
+    language: Language | None = None
+    unspoken: tuple[Unspoken, ...] = ()
+    legs: Legs | None = None
+    revisions: int = 0
+    """How often confirmed text was taken back, in all that was streamed."""
+    loop_lag_ms: Spread | None = None
+    """Of the server's event loop, with one leg."""
+    memory_mb: float | None = None
+    """Resident memory of the server at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsrPlan:
+    """What to measure."""
+
+    corpus: Path | None = None
+    groups: tuple[str, ...] = ()
+    """Names of groups of recordings to keep to; all if empty."""
+    silences_ms: tuple[int, ...] = (800, 400)
+    """The first one with all recordings, the others with English ones only."""
+    unspoken_s: float = 600.0
+    language: bool = True
+    direct: bool = True
+    legs: int = 0
+    legs_s: float = 600.0
+    emotion: bool = True
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Take:
+    """A recording as it was played, and what was heard."""
+
+    track: Track
+    heard: Heard
+
+
+async def measure_asr(plan: AsrPlan, tell: Callable[[str], None]) -> AsrReport:
+    """Start a server and measure it; ``tell`` gets a line whenever something is done.
+
+    Raises:
+        BenchError: the server did not start, or a session was lost.
+        CorpusError: the corpus cannot be used.
+    """
+    recordings = [
+        recording
+        for recording in [*sample_recordings(), *(corpus_recordings(plan.corpus) if plan.corpus else [])]
+        if not plan.groups or recording.group in plan.groups
+    ]
+    config = ServerConfig(port=0, no_auth=True, threads=plan.threads, emotion=plan.emotion)
+    async with measured_server(config) as server, make_http_session() as http:
+        bench = _Bench(plan, server, http, tell)
+        if plan.legs:
+            return await bench.measure_legs(recordings)
+        return await bench.measure_recordings(recordings)
+
+
+class _Bench:
+    def __init__(
+        self, plan: AsrPlan, server: MeasuredServer, http: aiohttp.ClientSession, tell: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self._server = server
+        self._endpoint = RecogniserEndpoint(server.url)
+        self._http = http
+        self._tell = tell
+
+    async def measure_recordings(self, recordings: Sequence[Recording]) -> AsrReport:
+        await self._server.read_vitals()
+        takes, latencies = [], []
+        for number, silence_ms in enumerate(self._plan.silences_ms):
+            chosen = recordings if number == 0 else [r for r in recordings if r.language == "en"]
+            load = os.getloadavg()[0]
+            taken = [await self._take(recording, silence_ms) for recording in chosen]
+            latencies.append(_latency(taken, silence_ms, load))
+            takes.append(taken)
+        vitals = await self._server.read_vitals()
+        direct = await asyncio.to_thread(_direct, recordings, self._tell) if self._plan.direct else {}
+        return AsrReport(
+            version=VERSION,
+            cores=os.cpu_count(),
+            emotion=self._plan.emotion,
+            accuracy=_accuracy(takes[0], direct) if takes else (),
+            latency=tuple(latencies),
+            language=await self._measure_language(recordings) if self._plan.language else None,
+            unspoken=await self._measure_unspoken() if self._plan.unspoken_s else (),
+            revisions=sum(_revisions(take.heard) for taken in takes for take in taken),
+            loop_lag_ms=spread(vitals.loop_lags_ms),
+            memory_mb=(await self._server.read_vitals()).memory_mb,
+        )
+
+    async def measure_legs(self, recordings: Sequence[Recording]) -> AsrReport:
+        """Legs that begin within ten seconds, each a conversation of its own."""
+        spoken = [r for r in recordings if r.text and r.seconds >= 1]
+        scripts = [_script(spoken, self._plan.legs_s, seed) for seed in range(self._plan.legs)]
+        silence_ms = self._plan.silences_ms[0]
+        before = await self._server.read_vitals()
+        begun = time.monotonic()
+
+        async def one(number: int, script: _Script) -> Heard | BenchError:
+            await asyncio.sleep(10.0 * number / max(1, len(scripts)))
+            try:
+                return await listen(self._http, self._endpoint, script.pcm, silence_ms=silence_ms)
+            except BenchError as error:
+                return error
+
+        answers = await asyncio.gather(*(one(n, script) for n, script in enumerate(scripts)))
+        elapsed = time.monotonic() - begun
+        vitals = await self._server.read_vitals()
+        heard = [(s, a) for s, a in zip(scripts, answers, strict=True) if isinstance(a, Heard)]
+        excess = [value for script, a in heard for value in _excesses(script.speech_ends_ms, a, silence_ms)]
+        gaps = [gap for _, a in heard for u in a.utterances.values() for gap in _gaps(u)]
+        legs = Legs(
+            legs=len(scripts),
+            seconds=self._plan.legs_s,
+            finals=sum(len(a.finals) for _, a in heard),
+            excess_ms=spread(excess),
+            partial_gap_ms=spread(gaps),
+            errors=len(scripts)
+            - len(heard)
+            + sum(u.failed is not None for _, a in heard for u in a.utterances.values()),
+            loop_lag_ms=spread(vitals.loop_lags_ms),
+            memory_mb=vitals.memory_mb,
+            server_cores=(vitals.cpu_s - before.cpu_s) / elapsed,
+        )
+        return AsrReport(
+            version=VERSION,
+            cores=os.cpu_count(),
+            emotion=self._plan.emotion,
+            legs=legs,
+            revisions=sum(_revisions(a) for _, a in heard),
+            memory_mb=vitals.memory_mb,
+        )
+
+    async def _take(self, recording: Recording, silence_ms: int) -> _Take:
+        track = on_the_line(recording, silence_ms / 1000 + _TAIL_S)
+        heard = await self._listen(track.pcm, silence_ms=silence_ms)
+        take = _Take(track, heard)
+        excess = _excess(take, silence_ms)
+        shown = "none" if excess is None else f"{excess:.0f} ms"
+        self._tell(f"{silence_ms} {recording.group} {recording.name}: excess {shown}: {heard.text}")
+        return take
+
+    async def _listen(self, pcm: bytes, *, silence_ms: int, realtime: bool = True) -> Heard:
+        return await listen(
+            self._http,
+            self._endpoint,
+            pcm,
+            silence_ms=silence_ms,
+            realtime=realtime,
+            emotion=self._plan.emotion,
+        )
+
+    async def _measure_language(self, recordings: Sequence[Recording]) -> Language:
+        # Single digits and the like hold less speech than a language can be told from.
+        long_enough = [r for r in recordings if r.seconds >= 1.0]
+        gate = asyncio.Semaphore(_ATTEMPTS_AT_ONCE)
+
+        async def find(recording: Recording) -> str | None:
+            track = on_the_line(first_speech(recording, _LANGUAGE_S), 1.5)
+            async with gate:
+                heard = await self._listen(track.pcm, silence_ms=800, realtime=False)
+            return next((u.final.language for u in heard.finals if u.final), None)
+
+        found = await asyncio.gather(*(find(recording) for recording in long_enough))
+        wrong = tuple(
+            f"{r.name}: {language} for {r.language}"
+            for r, language in zip(long_enough, found, strict=True)
+            if language != r.language
+        )
+        right = len(long_enough) - len(wrong)
+        share = right / len(long_enough) if long_enough else 0.0
+        self._tell(f"language right in {right} of {len(long_enough)}")
+        return Language(recordings=len(long_enough), right=right, share=share, wrong=wrong)
+
+    async def _measure_unspoken(self) -> tuple[Unspoken, ...]:
+        results = []
+        for name, samples in unspoken_sounds(self._plan.unspoken_s).items():
+            heard = await self._listen(samples.tobytes(), silence_ms=800, realtime=False)
+            texts = tuple(u.final.transcript for u in heard.finals if u.final)
+            results.append(
+                Unspoken(
+                    sound=name, seconds=self._plan.unspoken_s, utterances=len(heard.utterances), texts=texts
+                )
+            )
+            self._tell(f"{name}: {len(heard.utterances)} utterances, {len(texts)} with text")
+        return tuple(results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """What one live leg says: recordings with pauses."""
+
+    pcm: bytes
+    speech_ends_ms: tuple[float, ...]
+
+
+def _script(recordings: Sequence[Recording], seconds: float, seed: int) -> _Script:
+    """Recordings in random order, with the pauses that make them 45 % of the time."""
+    generator = np.random.default_rng(seed)
+    parts, ends_ms, length = [], [], 0
+    while length < seconds * LINE_RATE_HZ:
+        recording = recordings[int(generator.integers(len(recordings)))]
+        pause_s = recording.seconds * (1 - _LEG_SPEECH_SHARE) / _LEG_SPEECH_SHARE
+        track = on_the_line(recording, max(1.2, pause_s * generator.uniform(0.6, 1.4)))
+        ends_ms.append(length * 1000 / LINE_RATE_HZ + track.speech_end_ms)
+        parts.append(track.pcm)
+        length += len(track.pcm) // 2
+    tail = idle_line(2.0).tobytes()
+    return _Script(b"".join([*parts, tail]), tuple(ends_ms))
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """How values are spread, to a tenth."""
+    found = list(values)
+    median, p95, p99, highest = (percentile(found, share) for share in (0.5, 0.95, 0.99, 1.0))
+    rounded = [None if value is None else round(value, 1) for value in (median, p95, p99, highest)]
+    return Spread(count=len(found), median=rounded[0], p95=rounded[1], p99=rounded[2], max=rounded[3])
+
+
+def _latency(takes: Sequence[_Take], silence_ms: int, load: float) -> Latency:
+    excesses = [_excess(take, silence_ms) for take in takes]
+    first = [
+        partials[0][0] - take.track.speech_start_ms
+        for take in takes
+        if (partials := [p for u in take.heard.utterances.values() for p in u.partials])
+    ]
+    return Latency(
+        silence_ms=silence_ms,
+        excess_ms=spread(value for value in excesses if value is not None),
+        first_partial_ms=spread(first),
+        missed=sum(value is None for value in excesses),
+        load=round(load, 2),
+    )
+
+
+def _excess(take: _Take, silence_ms: int) -> float | None:
+    """How late the last final of a recording was, in ms."""
+    finals = [u.final_at_ms for u in take.heard.utterances.values() if u.final_at_ms is not None]
+    return max(finals) - take.track.speech_end_ms - silence_ms if finals else None
+
+
+def _excesses(speech_ends_ms: Sequence[float], heard: Heard, silence_ms: int) -> list[float]:
+    """How late the finals of a leg were at the ends of speech that utterances ended at."""
+    found = []
+    for end_ms in speech_ends_ms:
+        due_ms = end_ms + silence_ms
+        late = [
+            u.final_at_ms - due_ms
+            for u in heard.utterances.values()
+            if u.final_at_ms is not None and u.end_ms is not None and abs(u.end_ms - due_ms) < _MATCH_MS
+        ]
+        found += late[-1:]
+    return found
+
+
+def _gaps(utterance: Utterance) -> list[float]:
+    """Times between what is shown of an utterance while it is spoken, in ms."""
+    if utterance.start_ms is None or utterance.end_ms is None:
+        return []
+    end_ms = utterance.end_ms
+    times = [utterance.start_ms, *(at for at, _ in utterance.partials if at < end_ms), end_ms]
+    return [after - before for before, after in pairwise(times)]
+
+
+def _revisions(heard: Heard) -> int:
+    return sum(utterance.revisions for utterance in heard.utterances.values())
+
+
+def _accuracy(takes: Sequence[_Take], direct: dict[str, str]) -> tuple[Accuracy, ...]:
+    by_group: dict[str, list[_Take]] = {}
+    for take in takes:
+        if take.track.recording.text is not None:
+            by_group.setdefault(take.track.recording.group, []).append(take)
+    return tuple(_accuracy_of(group, taken, direct) for group, taken in sorted(by_group.items()))
+
+
+def _accuracy_of(group: str, takes: Sequence[_Take], direct: dict[str, str]) -> Accuracy:
+    recordings = [take.track.recording for take in takes]
+    streamed = sum((_score(t.track.recording, t.heard.text) for t in takes), Score())
+    whole = sum((_score(r, direct[r.name]) for r in recordings), Score()) if direct else None
+    return Accuracy(
+        group=group,
+        recordings=len(takes),
+        words=streamed.words,
+        errors=streamed.errors,
+        wer=round(streamed.rate, 4),
+        direct_errors=whole.errors if whole else None,
+        direct_wer=round(whole.rate, 4) if whole else None,
+    )
+
+
+def _score(recording: Recording, heard: str) -> Score:
+    return score(recording.text or "", heard, recording.language)
+
+
+def _direct(recordings: Sequence[Recording], tell: Callable[[str], None]) -> dict[str, str]:
+    """The text of whole recordings, by name, straight from the engine."""
+    try:
+        folder = ensure("whisper-base", default_cache_dir())
+        engine = WhisperEngine(folder, model="whisper-base", threads=1)
+        return {recording.name: _transcribe(engine, recording, tell) for recording in recordings}
+    except (FetchError, EngineError) as error:
+        raise BenchError(str(error)) from error
+
+
+def _transcribe(engine: Engine, recording: Recording, tell: Callable[[str], None]) -> str:
+    samples = resample(to_float(recording.samples), LINE_RATE_HZ, SAMPLE_RATE_HZ)
+    text = engine.transcribe(Segment(samples=samples), Hints()).text
+    tell(f"direct {recording.group} {recording.name}: {text}")
+    return text
