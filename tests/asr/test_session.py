@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 
@@ -187,11 +188,11 @@ async def test_an_unreachable_recogniser_is_named(open_session):
 
 
 async def test_a_port_that_never_answers_is_given_up(open_session):
-    server = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(30), "127.0.0.1", 0)
-    endpoint = RecogniserEndpoint(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    session, heard = open_session(endpoint, connect_s=0.1)
-    await session.wait_closed()
-    server.close()
+    # The kernel takes the connection; nobody ever reads from it.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = RecogniserEndpoint(f"ws://127.0.0.1:{silent.getsockname()[1]}")
+        session, heard = open_session(endpoint, connect_s=0.1)
+        await session.wait_closed()
 
     assert (heard.lost.reason, heard.lost.retryable) == ("timeout", True)
 

@@ -93,7 +93,9 @@ words = st.lists(st.sampled_from(["please", "enter", "a", "new", "extension"]), 
 
 
 @given(prefix=words, hypothesis=words)
-def test_what_is_confirmed_stands_and_nothing_is_said_that_was_not_heard(prefix: str, hypothesis: str) -> None:
+def test_what_is_confirmed_stands_and_nothing_is_said_that_was_not_heard(
+    prefix: str, hypothesis: str
+) -> None:
     whole = continued(prefix, hypothesis)
 
     assert whole.startswith(prefix)

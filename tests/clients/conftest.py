@@ -27,10 +27,6 @@ JavaProgram = Callable[[Path, Path], list[str]]
 """Compiles a source file, once, against the jars of a folder; gives the command that runs it."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "clients: runs the vendor's SDKs and samples (Java, Maven, Node)")
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[AsrServer]:
     """A server as users get it, but with the scripted engine, which needs no model."""
