@@ -45,12 +45,15 @@ lock: ## Pin the dependencies anew (needs uv)
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/runtime.txt
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
 	@echo hatchling | $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --constraint requirements/dev.txt - -o requirements/build.txt
-	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header tools/verify/requirements.in -o tools/verify/requirements.txt
+	@for listed in tools/verify/requirements.in tools/clients/requirements-*.in; do \
+		$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header "$$listed" -o "$${listed%.in}.txt" || exit 1; \
+	done
 
 .PHONY: verify
-verify: setup ## All that takes long: other Pythons, clean-room setups, the container image
+verify: setup ## All that takes long: clean-room setups, other Pythons, Java clients x 20, the container image
 	@tools/verify/setups.sh
 	@tools/verify/pythons.sh
+	@QA_TEST_CLIENT_REPEATS=20 $(PY) -m pytest -q tests/clients -k "java and vad"
 	@tools/verify/image.sh
 
 .PHONY: clean
