@@ -66,36 +66,46 @@ class Agreement:
 def continued(prefix: str, hypothesis: str) -> str:
     """``prefix``, which must stand, and what ``hypothesis`` on the same sound says beyond it.
 
-    The two are aligned by their letters, so that nothing is said twice, and no word lost, where they differ.
+    The two are aligned by their letters, so that nothing is said twice, and no word lost, where they differ;
+    a word of the hypothesis may go on with one of the prefix ("full" and "full-featured").
     """
     begun, found = units(prefix), units(hypothesis)
     if not begun:
         return hypothesis
     same = len(_common([_plain(unit) for unit in begun], [_plain(unit) for unit in found]))
-    place = same + _best_cut("".join(map(_plain, begun[same:])), [_plain(unit) for unit in found[same:]])
-    rest = "".join(found[place:])
-    gap = " " if rest and not place and not _NEEDS_NO_GAP.match(rest) else ""
+    cut = _best_cut(_plain("".join(begun[same:])), found[same:])
+    rest = "".join(found[same:])[cut:]
+    gap = " " if rest and not same and not cut and not _NEEDS_NO_GAP.match(rest) else ""
     return prefix + gap + rest
 
 
 def _best_cut(begun: str, found: list[str]) -> int:
-    """How many of ``found`` together are most like ``begun``: with the fewest letters to change."""
+    """After how many characters ``found`` is most like ``begun``: with the fewest letters to change."""
     if not begun:
         return 0
-    # The costs of changing each beginning of ``begun`` into the units so far.
+    # The costs of changing each beginning of ``begun`` into the letters so far.
     column = list(range(len(begun) + 1))
-    costs = [column[-1]]
+    # Each place to cut with its cost; inside a word half a letter more.
+    cuts, end = [(column[-1] * 2, 0)], 0
     for unit in found:
-        for letter in unit:
-            diagonal, column[0] = column[0], column[0] + 1
-            for i, other in enumerate(begun, start=1):
-                diagonal, column[i] = (
-                    column[i],
-                    min(column[i] + 1, column[i - 1] + 1, diagonal + (letter != other)),
-                )
-        costs.append(column[-1])
+        for place, character in enumerate(unit, start=1):
+            for letter in _plain(character):
+                column = _next_column(column, begun, letter)
+            if _plain(character):
+                cuts.append((column[-1] * 2 + 1, end + place))
+        end += len(unit)
+        cuts.append((column[-1] * 2, end))
     # Of equally good cuts the last: what stands in the place of the end is not said again.
-    return max(range(len(costs)), key=lambda place: (-costs[place], place))
+    _, best = min(cuts, key=lambda cut: (cut[0], -cut[1]))
+    return best
+
+
+def _next_column(column: list[int], begun: str, letter: str) -> list[int]:
+    """One step of the edit distance: the costs with one more letter."""
+    following = [column[0] + 1]
+    for i, other in enumerate(begun, start=1):
+        following.append(min(column[i] + 1, following[-1] + 1, column[i - 1] + (letter != other)))
+    return following
 
 
 def _plain(unit: str) -> str:

@@ -364,7 +364,12 @@ class Session:
 
     def _informed(self, turn: Turn, hints: Hints) -> Hints:
         """Hints with what the session has learnt by now."""
-        return replace(hints, language_prior=self._belief.prior, before=self._last_said.before(turn.start_ms))
+        return replace(
+            hints,
+            language_prior=self._belief.prior,
+            language_heard=turn.language_heard,
+            before=self._last_said.before(turn.start_ms),
+        )
 
     async def _show(self, turn: Turn, job: Job[Finding], heard_ms: int) -> None:
         """Tell what a look has found, unless the final was faster."""
@@ -375,6 +380,7 @@ class Session:
             _log.warning("look_failed", item=turn.item_id, error=str(error))
             return
         turn.learn_cost(heard_ms, finding.cost_s)
+        turn.learn_language(heard_ms, finding.transcript.language_probabilities)
         if turn.item_id not in self._unfinished or not finding.transcript.text:
             return
         shown = turn.take(finding.transcript.text)

@@ -7,6 +7,7 @@ become the final.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +22,8 @@ FIRST_LOOK_MS: Final = (
 )
 LOOK_INTERVAL_MS: Final = 1_000  # of new sound
 _SENTENCE_GAP_MS: Final = 2_000  # a pause inside a number or a sentence; after more, something new is said
+_LANGUAGE_SOUND_MS: Final = 2_000  # padding included; below, detection errs even where it is sure
+_CLEAR: Final = 0.95  # probability of a language that more sound of the same utterance does not change
 _LOOK_SHARE: Final = 0.5  # of real time that looks at one utterance may take at most
 # Sound that may yet be cut off and go to the next utterance must not enter this one's stable text.
 _LAST_LOOK_MS: Final = CAP_MS - CUT_SEARCH_MS
@@ -64,6 +67,8 @@ class Turn:
     look_due_ms: int = 0
     # The final that is being decoded ahead of the end of the silence.
     speculation: Speculation | None = None
+    # What its language is, once that is clear.
+    language_heard: Mapping[str, float] = field(default_factory=dict)
     # Whether its audio has ended: looks are of no use any more.
     ended: bool = False
 
@@ -84,6 +89,14 @@ class Turn:
     def learn_cost(self, heard_ms: int, cost_s: float) -> None:
         """A look at the sound up to ``heard_ms`` took ``cost_s`` seconds: slow ones are made less often."""
         self.look_due_ms = max(self.look_due_ms, heard_ms + round(1000 * cost_s / _LOOK_SHARE))
+
+    def learn_language(self, heard_ms: int, probabilities: Mapping[str, float]) -> None:
+        """A look at the sound up to ``heard_ms`` has detected a language: if it is clear, that is enough."""
+        if (
+            heard_ms - self.start_ms >= _LANGUAGE_SOUND_MS
+            and max(probabilities.values(), default=0.0) >= _CLEAR
+        ):
+            self.language_heard = probabilities
 
     def take(self, hypothesis: str) -> Shown:
         """What to show for what a look has found."""

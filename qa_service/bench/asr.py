@@ -97,7 +97,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unspoken(msgspec.Struct, frozen=True, kw_only=True):
-    """What was heard in a sound that nobody spoke; ``utterances`` are begun ones, ``texts`` what they said."""
+    """What was heard in a sound that nobody spoke: utterances begun, and the texts of those with any."""
 
     sound: str
     seconds: float
@@ -113,7 +113,7 @@ class Legs(msgspec.Struct, frozen=True, kw_only=True):
     finals: int
     excess_ms: Spread
     partial_gap_ms: Spread
-    """Between the partials of an utterance, and from its beginning to the first, in audio that is spoken."""
+    """Between partials of an utterance, from its beginning to the first, from the last to its last sound."""
     errors: int
     loop_lag_ms: Spread
     memory_mb: float
@@ -240,7 +240,7 @@ class _Bench:
         vitals = await self._server.read_vitals()
         heard = [(s, a) for s, a in zip(scripts, answers, strict=True) if isinstance(a, Heard)]
         excess = [value for script, a in heard for value in _excesses(script.speech_ends_ms, a, silence_ms)]
-        gaps = [gap for _, a in heard for u in a.utterances.values() for gap in _gaps(u)]
+        gaps = [gap for _, a in heard for u in a.utterances.values() for gap in _gaps(u, silence_ms)]
         legs = Legs(
             legs=len(scripts),
             seconds=self._plan.legs_s,
@@ -385,11 +385,11 @@ def _excesses(speech_ends_ms: Sequence[float], heard: Heard, silence_ms: int) ->
     return found
 
 
-def _gaps(utterance: Utterance) -> list[float]:
+def _gaps(utterance: Utterance, silence_ms: int) -> list[float]:
     """Times between what is shown of an utterance while it is spoken, in ms."""
     if utterance.start_ms is None or utterance.end_ms is None:
         return []
-    end_ms = utterance.end_ms
+    end_ms = max(utterance.start_ms, utterance.end_ms - silence_ms)
     times = [utterance.start_ms, *(at for at, _ in utterance.partials if at < end_ms), end_ms]
     return [after - before for before, after in pairwise(times)]
 

@@ -1,7 +1,7 @@
 """One leg played to a server in real time, and what came back when.
 
-Decided here: 20 ms of audio leave when the last of them has been spoken, so that a time of the audio is also a
-time of the clock: leg time = clock time - start.
+Decided here: 20 ms of audio leave when the last of them has been spoken, so that a time of the audio is also
+a time of the clock: leg time = clock time - start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from qa_service.asr.session import RecogniserSession, SessionLimits, SessionLost
 from qa_service.audio.line import LINE_RATE_HZ
 from qa_service.bench.recordings import APPEND_MS
 from qa_service.protocol.config import Extensions, SessionConfig, TurnDetection
-from qa_service.protocol.events import Completed, Failed, Partial, ServerEvent, SpeechStarted, SpeechStopped
+from qa_service.protocol.events import (
+    Completed,
+    Failed,
+    Partial,
+    ServerEvent,
+    SessionUpdated,
+    SpeechStarted,
+    SpeechStopped,
+)
 
 _APPEND_BYTES = LINE_RATE_HZ * APPEND_MS // 1000 * 2
 _FINISH_S = 120.0  # a server under load may have much to catch up with
@@ -101,12 +109,16 @@ async def listen(
     """
     heard = Heard()
     started: float | None = None
+    opened = asyncio.Event()
 
     def note(event: ServerEvent) -> None:
+        if isinstance(event, SessionUpdated):
+            opened.set()
         heard.take(event, 0.0 if started is None else (time.monotonic() - started) * 1000)
 
     def lose(lost: SessionLost) -> None:
         heard.lost = lost
+        opened.set()
 
     config = SessionConfig(
         sample_rate=LINE_RATE_HZ,
@@ -117,8 +129,7 @@ async def listen(
     session = RecogniserSession(http, endpoint, config, on_event=note, on_lost=lose, limits=limits)
     session.start()
     try:
-        while not session.is_ready and heard.lost is None:
-            await asyncio.sleep(APPEND_MS / 1000)
+        await opened.wait()
         started = time.monotonic()
         if heard.lost is None:
             await _play(session, pcm, started if realtime else None)

@@ -1,8 +1,8 @@
 """What is played to a recogniser: the project's samples, a corpus folder, and sounds that nobody spoke.
 
-Decided here: every recording goes through a telephone line (8 kHz, 300 to 3400 Hz, µ-law) with idle line noise
-before and after it. Speech is where a 20-ms frame has at least the energy of the 98th percentile less 32 dB:
-the last sample of the last such frame is the reference that the *excess* of a final is counted from.
+Decided here: every recording goes through a telephone line (8 kHz, 300 to 3400 Hz, µ-law), with idle line
+noise before and after it. Speech is where a 20-ms frame has at least the energy of the 98th percentile less
+32 dB: the last sample of the last such frame is the reference that the *excess* of a final is counted from.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _lines(call_id: str) -> Iterator[Recording]:
     channels = {leg.leg: legs[:, channel] for channel, leg in enumerate(call.legs)}
     for line in call.lines:
         start, end = (ms * LINE_RATE_HZ // 1000 for ms in (line.start_ms, line.end_ms))
-        samples = np.ascontiguousarray(channels[line.leg][start:end])
+        samples = np.ascontiguousarray(channels[line.leg][start:end], dtype=np.int16)
         yield Recording(
             f"{call_id}@{line.start_ms}", f"samples {call.language}", call.language, line.text, samples
         )
@@ -166,11 +166,16 @@ def _tones(seconds: float) -> Float32:
     """Ringing, busy and dialling tones, and keys pressed, ten seconds of each in turn."""
     time_s = np.arange(round(seconds * LINE_RATE_HZ)) / LINE_RATE_HZ
     which = (time_s // 10).astype(int) % 4
-    ring = _sines(time_s, 425) * (time_s % 5 < 1)
-    busy = _sines(time_s, 480, 620) * (time_s % 1 < 0.5)
+    ring = _sines(time_s, 425) * _on(time_s, period_s=5.0, on_s=1.0)
+    busy = _sines(time_s, 480, 620) * _on(time_s, period_s=1.0, on_s=0.5)
     dial = _sines(time_s, 350, 440)
-    keys = _sines(time_s, 770, 1336) * (time_s % 0.4 < 0.1)
+    keys = _sines(time_s, 770, 1336) * _on(time_s, period_s=0.4, on_s=0.1)
     return (0.1 * np.choose(which, [ring, busy, dial, keys])).astype(np.float32)
+
+
+def _on(time_s: npt.NDArray[np.float64], *, period_s: float, on_s: float) -> npt.NDArray[np.bool_]:
+    within: npt.NDArray[np.bool_] = time_s % period_s < on_s
+    return within
 
 
 def _music(seconds: float) -> Float32:

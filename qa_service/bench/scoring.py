@@ -34,6 +34,7 @@ _YEAR_FIGURES: Final = 4  # a number of this length may be read in two pairs
 _CARDINAL_FIGURES: Final = 6  # longer numbers are read figure by figure
 _TEEN_END, _HUNDRED, _THOUSAND = 20, 100, 1000
 _HAN: Final = re.compile(r"([\u3400-\u4dbf\u4e00-\u9fff])")
+_THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NUMBER: Final = re.compile(r"\d+(?:(?:st|nd|rd|th)\b)?")
 
 
@@ -63,7 +64,8 @@ def score(said: str, heard: str, language: str) -> Score:
 
 def words(text: str, language: str, read_number: Callable[[str], str]) -> list[str]:
     """A text as the words that are compared."""
-    spelt = _NUMBER.sub(lambda match: f" {read_number(match.group())} ", text.casefold())
+    joined = _THOUSANDS.sub("", text.casefold())
+    spelt = _NUMBER.sub(lambda match: f" {read_number(match.group())} ", joined)
     decomposed = unicodedata.normalize("NFKD", spelt)
     plain = "".join(character for character in decomposed if not unicodedata.combining(character))
     found = re.sub(r"[^\w\s]", " ", _HAN.sub(r" \1 ", plain.replace("'", ""))).split()

@@ -103,9 +103,7 @@ def _tls_files(settings: Settings) -> TlsFiles | None:
     cert_file, key_file = settings.server_tls_cert_file, settings.server_tls_key_file
     if cert_file is None or key_file is None:
         return None
-    return TlsFiles(
-        cert_file=cert_file, key_file=key_file, client_ca_file=settings.server_tls_client_ca_file
-    )
+    return TlsFiles(cert_file=cert_file, key_file=key_file, client_ca_file=settings.server_tls_client_ca_file)
 
 
 def rule_set(settings: Settings) -> RuleSet:

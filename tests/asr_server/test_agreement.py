@@ -77,7 +77,12 @@ def test_units_lose_nothing_but_trailing_blanks(text: str) -> None:
         ("Please enter a new", "Please enter a new extension.", "Please enter a new extension."),
         ("please, enter a", "Please enter a new extension.", "please, enter a new extension."),
         ("the party you are", "The party or trying to reach", "the party you are trying to reach"),
-        ("But password", "The passwords you entered", "But password you entered"),
+        ("But password", "The passwords you entered", "But passwords you entered"),
+        ("open source full", "open source full-featured PBX", "open source full-featured PBX"),
+        ("an open sauce full", "an open source full-featured PBX", "an open sauce full-featured PBX"),
+        ("produced the block", "produced the blockbooks which", "produced the blockbooks which"),
+        ("a new,", "A new extension.", "a new, extension."),
+        ("the groß", "The grosse Liste", "the große Liste"),
         ("Yes", "Oh yes I do", "Yes I do"),
         ("one one", "One one one two", "one one one two"),
         ("all that was said", "all that", "all that was said"),
@@ -93,9 +98,7 @@ words = st.lists(st.sampled_from(["please", "enter", "a", "new", "extension"]), 
 
 
 @given(prefix=words, hypothesis=words)
-def test_what_is_confirmed_stands_and_nothing_is_said_that_was_not_heard(
-    prefix: str, hypothesis: str
-) -> None:
+def test_what_is_confirmed_stands_and_the_rest_was_heard(prefix: str, hypothesis: str) -> None:
     whole = continued(prefix, hypothesis)
 
     assert whole.startswith(prefix)

@@ -118,3 +118,31 @@ def test_the_duration_counts_samples_not_bytes() -> None:
     pcm = pcm_of_samples(markers(["w1"], rate_hz=16_000))
 
     assert Sound(pcm=pcm, rate_hz=16_000).duration_s == 0.2
+
+
+def test_each_piece_is_heard_in_the_light_of_the_ones_before() -> None:
+    engine = RecordingEngine()
+    UtteranceRecogniser(engine).look(sound(9.0), Hints(before="said earlier"))
+    texts = [f"piece of {seconds:.1f}" for seconds, _ in engine.asked]
+
+    assert [hints.before for _, hints in engine.asked] == [
+        "said earlier",
+        texts[0],
+        f"{texts[0]} {texts[1]}",
+    ]
+
+
+def test_confirmed_text_stands_though_complete_pieces_read_otherwise() -> None:
+    confirmed = "a piece of cake, and then a piece"
+    finding = UtteranceRecogniser(RecordingEngine()).look(sound(9.0), Hints(prefix=confirmed))
+
+    assert finding.transcript.text.startswith(confirmed)
+
+
+def test_only_a_conclusion_is_final() -> None:
+    engine = RecordingEngine()
+    recogniser = UtteranceRecogniser(engine)
+    recogniser.look(sound(1.0), Hints())
+    recogniser.conclude(sound(1.0), Hints(), None)
+
+    assert [hints.final for _, hints in engine.asked] == [False, True]

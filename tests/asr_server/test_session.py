@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 
 from qa_service.asr_server import AsrServer, Models, ServerConfig, serve, session
+from qa_service.asr_server.engines import Hints, Segment, Transcript
 from qa_service.asr_server.engines.scripted import ScriptedEngine
 from qa_service.asr_server.voice_activity import LoudnessDetector
 from tests.asr_server.support import (
@@ -429,3 +432,53 @@ async def test_a_manual_turn_without_end_is_bounded(
 
         assert (error["code"], error["param"]) == ("invalid_value", "audio")
         assert client.transcripts == ["w1", "w3"]
+
+
+class NotingEngine(ScriptedEngine):
+    """A scripted engine that notes the hints of the finals that it decoded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finals: list[tuple[float, Hints]] = []
+
+    def transcribe(self, segment: Segment, hints: Hints) -> Transcript:
+        if hints.final:
+            self.finals.append((segment.duration_s, hints))
+        return super().transcribe(segment, hints)
+
+
+@asynccontextmanager
+async def noting_server() -> AsyncIterator[tuple[AsrServer, NotingEngine]]:
+    engine = NotingEngine()
+    models = Models(engine=engine, detector=LoudnessDetector())
+    async with await serve(ServerConfig(port=0, no_auth=True, close_wait_s=0.5), models=models) as server:
+        await server.wait_ready()
+        engine.finals.clear()
+        yield server, engine
+
+
+async def test_a_final_is_decoded_early_in_the_silence_and_told_at_its_end() -> None:
+    async with noting_server() as (server, engine), connected(server.url, VAD_8K) as client:
+        speech = spoken("w1", "w2", "w3")
+        await client.append(speech + silence(0.15), size=320)
+        async with asyncio.timeout(10):
+            while not engine.finals:  # noqa: ASYNC110 - the engine tells nobody when it is asked
+                await asyncio.sleep(0.005)
+        told_early = client.transcripts
+        await client.append(silence(0.5), size=320)
+        await client.receive_until(".completed")
+
+        assert told_early == []
+        assert client.transcripts == ["w1 w2 w3"]
+        assert len(engine.finals) == 1
+
+
+async def test_an_utterance_soon_after_another_is_decoded_in_its_light() -> None:
+    async with noting_server() as (server, engine), connected(server.url, VAD_8K) as client:
+        for words, pause_s in ((("w1", "w2"), 1.0), (("w3", "w4"), 4.0), (("w5", "w6"), 1.0)):
+            await client.append(spoken(*words) + silence(pause_s), size=320)
+            await client.receive_until(".completed")
+        await client.finish()
+
+        assert client.transcripts == ["w1 w2", "w3 w4", "w5 w6"]
+        assert [hints.before for _, hints in engine.finals] == ["", "w1 w2", ""]

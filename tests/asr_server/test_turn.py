@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pytest
+
 from qa_service.asr_server.agreement import Shown
 from qa_service.asr_server.engines import Hints
 from qa_service.asr_server.engines.scripted import ScriptedEngine
 from qa_service.asr_server.recognition import Finding, UtteranceRecogniser
 from qa_service.asr_server.scheduler import Job, Priority
-from qa_service.asr_server.turn import Speculation, Turn
+from qa_service.asr_server.turn import Said, Speculation, Turn
 
 
 def job() -> Job[Finding]:
@@ -73,3 +75,24 @@ def test_stable_text_stands_still_while_a_final_is_decoded() -> None:
     assert it.take("one two three four") == Shown("", "one two three four")
     it.speculation = None
     assert it.take("one two three four") == Shown("one two", " three four")
+
+
+def test_what_was_said_counts_as_context_after_a_short_pause_only() -> None:
+    said = Said("one zero zero", end_ms=5000)
+
+    assert (said.before(7000), said.before(7001)) == ("one zero zero", "")
+    assert Said().before(0) == ""
+
+
+@pytest.mark.parametrize(
+    ("heard_ms", "probability", "is_enough"), [(3000, 0.95, True), (2999, 0.99, False), (3000, 0.94, False)]
+)
+def test_a_language_is_detected_until_it_is_clear(
+    heard_ms: int, probability: float, *, is_enough: bool
+) -> None:
+    it = turn()
+    found = {"en": probability, "de": 1 - probability}
+    it.learn_language(heard_ms, found)
+    it.learn_language(heard_ms, {})
+
+    assert it.language_heard == (found if is_enough else {})

@@ -104,3 +104,29 @@ def test_confirmed_words_that_were_said_change_nothing(engine: WhisperEngine) ->
 
     assert confirmed == "Thank you for calling Northwind"
     assert engine.transcribe(spoken, Hints(prefix=confirmed)).text == whole
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("count", [1, 2, 4, 7, 12])
+@pytest.mark.parametrize("final", [False, True])
+def test_confirmed_words_are_never_said_twice_however_they_are_written(
+    engine: WhisperEngine, count: int, *, final: bool
+) -> None:
+    legs, rate_hz = soundfile.read(SAMPLES / "en-cancellation.flac", dtype="float32", frames=64_000)
+    spoken = Segment(samples=resample(np.ascontiguousarray(legs[:, 1]), rate_hz, 16_000))
+    whole = engine.transcribe(spoken, Hints(final=final)).text.split()
+    confirmed = " ".join(whole[:count]).lower().replace(" ", ", ")
+    words = engine.transcribe(spoken, Hints(prefix=confirmed, final=final)).text.split()
+
+    assert " ".join(words).startswith(confirmed)
+    assert words[count:] == whole[count:]
+
+
+@pytest.mark.models
+def test_what_was_said_before_is_not_said_again(engine: WhisperEngine) -> None:
+    legs, rate_hz = soundfile.read(SAMPLES / "en-cancellation.flac", dtype="float32", frames=64_000)
+    spoken = Segment(samples=resample(np.ascontiguousarray(legs[:, 1]), rate_hz, 16_000))
+    alone = engine.transcribe(spoken, Hints()).text
+
+    for before in (alone, "Please hold the line.", f"{alone} {alone} {alone}"):
+        assert engine.transcribe(spoken, Hints(before=before)).text == alone

@@ -57,6 +57,8 @@ class Hints:
     """The language to expect, in the protocol's codes; None to detect it."""
     language_prior: Mapping[str, float] = field(default_factory=dict)
     """How likely each language is by what was heard before; one that is not in it is not ruled out."""
+    language_heard: Mapping[str, float] = field(default_factory=dict)
+    """The probabilities found in most of this sound before, if they were clear: no need to detect again."""
     corpus: str | None = None
     """Background text with names and terms."""
     before: str = ""

@@ -110,7 +110,7 @@ class WhisperEngine:
         probabilities: Mapping[str, float] = {}
         language = hints.language if self._is_multilingual else "en"
         if language is None:
-            probabilities = self._detect(encoded)
+            probabilities = hints.language_heard or self._detect(encoded)
             language = apply_prior(probabilities, hints.language_prior, segment.duration_s)
         decoded = self._decode_with_doubt(encoded, segment, language, hints)
         return Transcript(
