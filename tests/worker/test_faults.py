@@ -12,6 +12,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.partitioner import murmur2
+from structlog.testing import capture_logs
 
 from qa_service import metrics
 from qa_service.asr_server import AsrServer
@@ -165,24 +166,25 @@ async def test_a_stop_during_the_start_is_heeded(make_chain: MakeChain, database
 
 
 async def test_what_retention_has_dropped_becomes_a_gap_and_the_rest_goes_on(
-    make_chain: MakeChain, capsys: pytest.CaptureFixture[str]
+    make_chain: MakeChain,
 ) -> None:
-    async with make_chain() as chain:
-        chain.start_worker()
-        await chain.say("customer", AUDIO[:THIRD], stop=False)
-        await eventually(chain.words, waiting_for="the first words")
-        await chain.stop("worker")
-        await chain.go_on(AUDIO, THIRD, 2 * THIRD)
-        await _delete_all_records(chain)
-        await chain.go_on(AUDIO, 2 * THIRD, len(AUDIO))
-        await chain.end_call()
-        chain.start_worker()
-        await chain.await_end()
-        gaps = await chain.query("select reason from qa.log_entry where kind = 'gap'")
+    with capture_logs() as lines:
+        async with make_chain() as chain:
+            chain.start_worker()
+            await chain.say("customer", AUDIO[:THIRD], stop=False)
+            await eventually(chain.words, waiting_for="the first words")
+            await chain.stop("worker")
+            await chain.go_on(AUDIO, THIRD, 2 * THIRD)
+            await _delete_all_records(chain)
+            await chain.go_on(AUDIO, 2 * THIRD, len(AUDIO))
+            await chain.end_call()
+            chain.start_worker()
+            await chain.await_end()
+            gaps = await chain.query("select reason from qa.log_entry where kind = 'gap'")
 
-        assert [gap["reason"] for gap in gaps] in (["lost"], ["offset_lost"])
-        assert (await chain.words())[-2:] == WORDS[-2:]
-        assert "offset_out_of_range" in capsys.readouterr().out
+            assert [gap["reason"] for gap in gaps] in (["lost"], ["offset_lost"])
+            assert (await chain.words())[-2:] == WORDS[-2:]
+    assert "offset_out_of_range" in [line["event"] for line in lines]
 
 
 async def test_a_stored_offset_beyond_the_log_begins_where_the_log_does(make_chain: MakeChain) -> None:
