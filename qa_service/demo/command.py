@@ -66,35 +66,29 @@ def demo(*, speed: float, exit_when_done: bool, json_file: Path | None) -> None:
     settings = Settings()
     logs.configure("console", "warning")
     outcome = run(_demonstrate(settings, speed, Screen(Console()), json_file, stay=not exit_when_done))
-    if outcome is not None and (outcome.missing or (exit_when_done and outcome.unexpected)):
+    if outcome is None:
+        sys.exit(130)  # interrupted before anything could be judged
+    if outcome.missing or (exit_when_done and outcome.unexpected):
         sys.exit(1)
 
 
 async def _demonstrate(
     settings: Settings, speed: float, screen: Screen, json_file: Path | None, *, stay: bool
 ) -> Outcome | None:
-    stop = stop_event()
-    work = asyncio.create_task(_run(settings, speed, screen, json_file, stop, stay=stay))
+    stop, is_only_open = stop_event(), asyncio.Event()
+    work = asyncio.create_task(
+        _run(settings, speed, screen, json_file, stop, is_only_open=is_only_open, stay=stay)
+    )
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
-    if work.done():
-        stopping.cancel()
-        return work.result()
-    screen.line("stopping …")
-    if not stay:
-        work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        return await _cancelled_unless_staying(work, stay=stay)
-    return None
-
-
-async def _cancelled_unless_staying(work: asyncio.Task[Outcome], *, stay: bool) -> Outcome:
-    """A demo that only waits for Ctrl-C ends by itself; one that is at work is given up."""
-    if stay:
-        done, _ = await asyncio.wait([work], timeout=0.5)
-        if not done:
+    stopping.cancel()
+    if not work.done():
+        screen.line("stopping …")
+        if not is_only_open.is_set():
             work.cancel()
-    return await work
+    with contextlib.suppress(asyncio.CancelledError):
+        return await work
+    return None
 
 
 async def _run(
@@ -104,6 +98,7 @@ async def _run(
     json_file: Path | None,
     stop: asyncio.Event,
     *,
+    is_only_open: asyncio.Event,
     stay: bool,
 ) -> Outcome:
     began = time.monotonic()
@@ -118,6 +113,7 @@ async def _run(
         _judge(screen, outcome)
         if stay:
             _explain(screen, settings, stack)
+            is_only_open.set()
             await stop.wait()
     return outcome
 
