@@ -110,6 +110,8 @@ class KafkaNode:
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "log.dirs": log_dir,
             "group.initial.rebalance.delay.ms": "0",
+            # Tests write records whose time stamps are years old: no topic drops any unless it asks to.
+            "log.retention.ms": "-1",
             # Retention and compaction within seconds, so that tests can see what they do.
             "log.initial.task.delay.ms": "500",
             "log.retention.check.interval.ms": "500",
@@ -118,11 +120,12 @@ class KafkaNode:
 
 
 async def create_topic(bootstrap: str, name: str, *, partitions: int, configs: Mapping[str, str]) -> None:
-    """Create a topic and return once each of its partitions has a leader."""
+    """Create a topic, which keeps records of any age unless ``configs`` differ, and await its leaders."""
+    configs = {"retention.ms": "-1"} | dict(configs)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(configs))])
+        answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
     finally:
         await admin.close()
     for topic, code, message in answer.topic_errors:
