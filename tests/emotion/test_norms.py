@@ -94,3 +94,31 @@ def test_the_same_sequence_always_leads_to_the_same_norms(heard):
         return norm.mean.tobytes() + norm.variance.tobytes(), past.calm_total.tobytes()
 
     assert run() == run()
+
+
+@given(st.lists(st.tuples(VOICES, st.booleans()), max_size=8))
+def test_a_speaker_s_past_comes_back_from_bytes(utterances):
+    past = SpeakerPast.empty(WIDTH)
+    for values, calm in utterances:
+        past = past.after(values, calm=calm)
+    again = SpeakerPast.from_bytes(past.to_bytes(), WIDTH)
+
+    assert (again.heard, again.calm) == (past.heard, past.calm)
+    assert np.allclose(again.calm_total, past.calm_total, atol=0.001)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"\x01", b"\x01\x00\x02\x00" + bytes(12), b"\x01\x00\x01\x00", b"\x01\x00\x01\x00" + b"\xff" * 12],
+    ids=["empty", "short", "more calm than heard", "no voice", "not a number"],
+)
+def test_what_is_no_speaker_s_past_is_refused(damaged):
+    with pytest.raises(ValueError, match="past of a speaker"):
+        SpeakerPast.from_bytes(damaged, WIDTH)
+
+
+def test_the_longer_a_call_the_fewer_of_its_utterances_are_ranked_against():
+    ranked = [SpeakerPast(heard, 0, voice(0)).informs_ranks for heard in range(1000)]
+
+    assert all(ranked[:16])
+    assert [sum(ranked[:calls]) for calls in (32, 64, 128, 1000)] == [24, 32, 40, 64]

@@ -2,9 +2,9 @@
 
 Decided here: which labels can come, when the model says nothing, and what its numbers mean.
 
-- *surprised* can never come: there is no data with a clean licence to learn it from. Boredom is a class of
-  its own inside (its voice must not pass for sadness or neutrality), but it is not on the wire and never
-  emitted.
+- A label that the weights learnt nothing of can never come: its offset is minus infinity, its probability
+  nought. Of the shipped weights that is *surprised*. Boredom is a class of its own inside (its voice must not
+  pass for sadness or neutrality), but it is not on the wire and never emitted.
 - An abstention is not *neutral*: it says that the voice was not judged, and why.
 - The confidence is the model's probability after one temperature set on held-out voices. It does not transfer
   to other lines and languages; the *order* of `anger_score` within one service does (docs/emotion.md).
@@ -26,17 +26,26 @@ from qa_service.asr_server.emotion.encoder import WIDTH, Ear
 from qa_service.asr_server.emotion.norms import ServiceNorm, SpeakerPast
 from qa_service.asr_server.emotion.speech import find_speech
 from qa_service.audio.line import to_float
-from qa_service.domain.emotions import Emotion
+from qa_service.protocol.events import Emotion
 
 Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
 
-WEIGHTS_PATH: Final = Path(str(resources.files("qa_service.asr_server.emotion"))) / "weights" / "emodb-v1.npz"
+WEIGHTS_PATH: Final = Path(str(resources.files("qa_service.asr_server.emotion"))) / "weights" / "emodb-v2.npz"
 VOICE_WIDTH: Final = WIDTH + len(features.NAMES)
 
-# In the order of the weights' rows; "boredom" is the one that is never emitted.
-CLASSES: Final = ("angry", "happy", "sad", "neutral", "fearful", "disgusted", "boredom")
-EMITTED: Final[tuple[Emotion, ...]] = ("angry", "happy", "sad", "neutral", "fearful", "disgusted")
+EMITTED: Final[tuple[Emotion, ...]] = (
+    "angry",
+    "happy",
+    "sad",
+    "neutral",
+    "fearful",
+    "disgusted",
+    "surprised",
+)
+BOREDOM: Final = "boredom"
+# In the order of the weights' rows; the last one is never emitted.
+CLASSES: Final = (*EMITTED, BOREDOM)
 _ANGRY: Final = CLASSES.index("angry")
 
 MIN_SPEECH_S: Final = 0.6
@@ -104,9 +113,9 @@ class Weights:
     scale: Float32
     """Shape (638,): divides it then."""
     emotion_weights: Float32
-    """Shape (7, 638), rows in the order of `CLASSES`."""
+    """Shape (8, 638), rows in the order of `CLASSES`."""
     emotion_offsets: Float32
-    """Shape (7,)."""
+    """Shape (8,); minus infinity for a class that had no training data."""
     arousal_weights: Float32
     """Shape (638,)."""
     arousal_offset: Float32
@@ -130,9 +139,29 @@ class Weights:
                 weights = cls(**{name: arrays[name].astype(np.float32) for name in cls.__slots__})
         except (KeyError, OSError, ValueError) as error:
             raise ValueError(f"{path} holds no weights of the emotion model ({error})") from error
-        if weights.emotion_weights.shape != (len(CLASSES), VOICE_WIDTH):
-            raise ValueError(f"{path} was trained on other measurements: train again (docs/emotion.md)")
+        for name, shape in _SHAPES.items():
+            if getattr(weights, name).shape != shape:
+                raise ValueError(
+                    f"{path} was trained for another version ({name} has the shape"
+                    f" {getattr(weights, name).shape}, not {shape}): train again with"
+                    " `qa-service emotion train`"
+                )
+            allowed = np.isneginf(weights.emotion_offsets) if name == "emotion_offsets" else False
+            if not np.all(np.isfinite(getattr(weights, name)) | allowed):
+                raise ValueError(f"{path} is damaged ({name} holds values that are no numbers): train again")
         return weights
+
+    def save(self, path: Path) -> None:
+        """Write an npz file; the same weights give the same bytes."""
+        with path.open("wb") as file:
+            np.savez(file, **{name: getattr(self, name) for name in self.__slots__})
+
+    @property
+    def labels(self) -> tuple[Emotion, ...]:
+        """The labels that can come: those with training data, in the order of `EMITTED`."""
+        return tuple(
+            label for label, offset in zip(EMITTED, self.emotion_offsets, strict=False) if np.isfinite(offset)
+        )
 
     def norm(self, raw: Float32) -> Float32:
         """A raw voice (or several, one a row) in units of the training data's norm."""
@@ -145,6 +174,30 @@ class Weights:
     def arousal(self, normed: Float32) -> Float32:
         """The log-odds of an aroused voice."""
         return np.asarray(normed @ self.arousal_weights + self.arousal_offset, np.float32)
+
+    def anger(self, normed: Float32) -> Float32:
+        """The anger score of each voice: log-odds of anger with a share of arousal, unbounded."""
+        scores = self.emotion_scores(normed)
+        rivals = np.logaddexp.reduce(np.delete(scores, _ANGRY, axis=-1), axis=-1)
+        return np.asarray(scores[..., _ANGRY] - rivals + AROUSAL_WEIGHT * self.arousal(normed), np.float32)
+
+    def probabilities(self, scores: Float32) -> Float32:
+        """The probability of each class, in the shape of `scores`."""
+        powers = np.exp((scores - scores.max(axis=-1, keepdims=True)) / self.temperature)
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
+
+
+_SHAPES: Final[dict[str, tuple[int, ...]]] = {
+    "centre": (VOICE_WIDTH,),
+    "scale": (VOICE_WIDTH,),
+    "emotion_weights": (len(CLASSES), VOICE_WIDTH),
+    "emotion_offsets": (len(CLASSES),),
+    "arousal_weights": (VOICE_WIDTH,),
+    "arousal_offset": (),
+    "usual_calm": (VOICE_WIDTH,),
+    "temperature": (),
+    "min_confidence": (),
+}
 
 
 def norm_values(raw: Float32, centre: Float32, scale: Float32) -> Float32:
@@ -173,6 +226,11 @@ class EmotionModel:
         """
         return cls(Weights.load(weights_path), Ear(encoder))
 
+    @property
+    def weights(self) -> Weights:
+        """What training left."""
+        return self._weights
+
     def new_service(self) -> ServiceNorm:
         """The norm of a service that nothing has been heard of."""
         return ServiceNorm.empty(VOICE_WIDTH)
@@ -194,8 +252,7 @@ class EmotionModel:
         seen = service.apply(heard.values)
         arousal = float(weights.arousal(seen))
         by_speaker = speaker.apply(seen, weights.usual_calm)
-        anger = _log_odds(weights.emotion_scores(by_speaker), _ANGRY)
-        anger += AROUSAL_WEIGHT * float(weights.arousal(by_speaker))
+        anger = float(weights.anger(by_speaker))
         estimate = _estimate(weights, weights.emotion_scores(seen), anger=anger, arousal=arousal)
         learnt = service.after(heard.values) if speaker.informs_service else service
         return Judgement(estimate, learnt, speaker.after(seen, calm=arousal < 0))
@@ -230,8 +287,10 @@ def _nothing_judged(why: Abstention) -> EmotionEstimate:
 
 
 def _estimate(weights: Weights, scores: Float32, *, anger: float, arousal: float) -> EmotionEstimate:
-    probability = _softmax(scores / weights.temperature)
-    ranked = sorted(zip(EMITTED, map(float, probability), strict=False), key=lambda pair: -pair[1])
+    probability = weights.probabilities(scores)
+    told = zip(EMITTED, map(float, probability), strict=False)
+    can_come = weights.labels
+    ranked = sorted((pair for pair in told if pair[0] in can_come), key=lambda pair: -pair[1])
     label, confidence = ranked[0]
     sure = confidence >= float(weights.min_confidence)
     return EmotionEstimate(
@@ -242,13 +301,3 @@ def _estimate(weights: Weights, scores: Float32, *, anger: float, arousal: float
         arousal=arousal,
         probabilities=tuple(ranked),
     )
-
-
-def _softmax(scores: Float32) -> Float32:
-    powers = np.exp(scores - scores.max())
-    return np.asarray(powers / powers.sum(), np.float32)
-
-
-def _log_odds(scores: Float32, which: int) -> float:
-    """The log-odds of one class against all others together."""
-    return float(scores[which] - np.logaddexp.reduce(np.delete(scores, which)))
