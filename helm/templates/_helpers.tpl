@@ -70,23 +70,23 @@ capabilities:
 {{- if .Values.asr.url -}}
 {{ .Values.asr.url }}
 {{- else if .Values.asrServer.enabled -}}
-{{ printf "ws://%s-asr-server:8000/api-ws/v1/realtime" (include "qa.fullname" .) }}
+{{ printf "%s://%s-asr-server:8000/api-ws/v1/realtime" (ternary "wss" "ws" (ne .Values.asrServer.tls.secret "")) (include "qa.fullname" .) }}
 {{- end -}}
 {{- end -}}
 
-{{/* The probes; takes the name of the port that answers them. A part that does not get ready is not restarted. */}}
+{{/* The probes; takes a dict of port (its name) and scheme. A part that does not get ready is not restarted. */}}
 {{- define "qa.probes" -}}
 startupProbe:
-  httpGet: {path: /livez, port: {{ . }}}
+  httpGet: {path: /livez, port: {{ .port }}, scheme: {{ .scheme }}}
   periodSeconds: 2
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /livez, port: {{ . }}}
+  httpGet: {path: /livez, port: {{ .port }}, scheme: {{ .scheme }}}
   periodSeconds: 10
   timeoutSeconds: 3
   failureThreshold: 3
 readinessProbe:
-  httpGet: {path: /readyz, port: {{ . }}}
+  httpGet: {path: /readyz, port: {{ .port }}, scheme: {{ .scheme }}}
   periodSeconds: 5
   timeoutSeconds: 3
   failureThreshold: 2

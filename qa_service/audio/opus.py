@@ -1,4 +1,4 @@
-"""Opus packets to 16-bit PCM: one decoder with its memory for each stream.
+"""Opus packets to 16-bit PCM and back: one decoder or encoder, with its memory, for each stream.
 
 Decided here: packets are decoded by libopus at 48 kHz, mixed to one channel by it, and brought to 8 or 16 kHz
 by a filter whose output has exactly the length of its input, so that positions can be counted in packets. The
@@ -7,6 +7,7 @@ filter delays by 2 ms (1 ms at 16 kHz), the codec by its usual 6.5 ms; nobody ma
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Final
 
 import av
@@ -24,6 +25,10 @@ Int16 = npt.NDArray[np.int16]
 _TAPS_PER_PHASE: Final = 32
 _CUTOFF: Final = 0.9625  # of half the new rate; the middle of the transition band
 _KAISER_BETA: Final = 5.65  # 60 dB (Kaiser's formula)
+
+ENCODED_MS: Final = (5, 10, 20, 40, 60, 80, 100, 120)
+"""Milliseconds that a packet of ours may hold; of 2.5, the shortest there is, nobody makes use."""
+_BIT_RATE: Final = 24_000  # bit/s; above what speech needs at any band up to 8 kHz (RFC 7587, section 3.1.1)
 
 _SUPPOSED_PACKET: Final = b"\x48"  # before there is any: SILK, wide band, 20 ms
 _MAX_CONCEALED: Final = 120 * OPUS_RATE_HZ // 1000  # of one hole; the decoder's guess has faded out by then
@@ -81,6 +86,38 @@ class OpusDecoder:
             return np.zeros(0, dtype=np.int16)
         # libopus gives one frame a packet. Not frame.to_ndarray, which takes four times as long.
         return np.frombuffer(memoryview(frames[0].planes[0]), dtype=np.int16, count=frames[0].samples)
+
+
+class OpusEncoder:
+    """The encoder of one stream: a packet of ``frame_ms`` for each such stretch of mono PCM at ``rate_hz``.
+
+    For speech, at 24 kbit/s. What is decoded comes 6.5 ms later, so of the very last frame that much is lost.
+    """
+
+    def __init__(self, rate_hz: int, *, frame_ms: int = 20) -> None:
+        if frame_ms not in ENCODED_MS:
+            raise ValueError(f"no Opus packet holds {frame_ms} ms: use one of {ENCODED_MS}")
+        self._rate_hz = rate_hz
+        self._samples = rate_hz * frame_ms // 1000
+        self._encoded = 0
+        self._codec = av.AudioCodecContext.create("libopus", "w")
+        self._codec.sample_rate = rate_hz
+        self._codec.layout = "mono"
+        self._codec.format = "s16"
+        self._codec.bit_rate = _BIT_RATE
+        self._codec.time_base = Fraction(1, rate_hz)
+        self._codec.options = {"application": "voip", "frame_duration": str(frame_ms)}
+
+    def encode(self, pcm: bytes) -> bytes:
+        """The packet of the next ``frame_ms`` of 16-bit PCM; raises ValueError if it is not so long."""
+        samples = np.frombuffer(pcm, dtype="<i2").astype(np.int16, copy=False)
+        if len(samples) != self._samples:
+            raise ValueError(f"a frame is {self._samples} samples here, not {len(samples)}")
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = self._rate_hz, self._encoded
+        self._encoded += self._samples
+        (packet,) = self._codec.encode(frame)
+        return bytes(packet)
 
 
 class _Decimator:

@@ -8,12 +8,14 @@ keeps its place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from qa_service.audio.ogg import OGG_MAGIC, AudioPacket, Damage, Missing, OggEvent, OggReader, StreamBegun
-from qa_service.audio.opus import OpusDecoder
 from qa_service.audio.opus_packets import OPUS_RATE_HZ, InvalidPacket, packet_samples
 from qa_service.audio.resample import PCM_SAMPLE_BYTES
+
+if TYPE_CHECKING:
+    from qa_service.audio.opus import OpusDecoder
 
 _PIECE_MS: Final = 500  # of audio that is given at a time, so that a whole file is heard bit by bit
 _SLICE_BYTES: Final = 8192  # of an Ogg stream that are looked at in one go, for the same reason
@@ -29,7 +31,7 @@ class OpusStream:
         self._rate_hz = rate_hz
         self._step = OPUS_RATE_HZ // rate_hz
         self._piece_bytes = rate_hz * _PIECE_MS // 1000 * PCM_SAMPLE_BYTES
-        self._decoder = OpusDecoder(rate_hz)
+        self._decoder = _decoder(rate_hz)
         self._ogg: OggReader | None = None
         # First bytes that are too few to tell whether they begin an Ogg stream.
         self._undecided = b""
@@ -77,7 +79,7 @@ class OpusStream:
                 case Missing(samples):
                     yield self._decoder.conceal(samples // self._step)
                 case StreamBegun(pre_skip, gain):
-                    self._decoder = OpusDecoder(self._rate_hz, gain=gain)
+                    self._decoder = _decoder(self._rate_hz, gain)
                     self._skip_bytes = pre_skip // self._step * PCM_SAMPLE_BYTES
                 case Damage(reason):
                     self.fault = reason
@@ -95,3 +97,9 @@ class OpusStream:
         skipped = min(self._skip_bytes, len(pcm))
         self._skip_bytes -= skipped
         return pcm[skipped:]
+
+
+def _decoder(rate_hz: int, gain: float = 1.0) -> OpusDecoder:
+    from qa_service.audio.opus import OpusDecoder  # noqa: PLC0415 - 19 MB, and few clients send Opus
+
+    return OpusDecoder(rate_hz, gain=gain)

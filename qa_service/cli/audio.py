@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from qa_service.asr.transcribe import transcribe_file
 from qa_service.cli.configuration import kafka_config, recogniser_endpoint
 from qa_service.cli.running import configure_logging, run
-from qa_service.contract import RATES, Codec, Role
+from qa_service.contract import CODECS, RATES, Codec, Role
 from qa_service.protocol.config import SessionConfig, TurnDetection
 from qa_service.settings import Settings
 from qa_service.telephony.publish import PublishProgress, PublishReport, publish_files
@@ -31,7 +31,7 @@ Examples:
 )
 @_FILES
 @click.option("--speed", type=click.FloatRange(min=0), default=1.0, show_default=True, help="0: no pacing.")
-@click.option("--codec", type=click.Choice(["pcmu", "pcma", "pcm_s16le"]), default="pcmu", show_default=True)
+@click.option("--codec", type=click.Choice(CODECS), default="pcmu", show_default=True)
 @click.option("--rate", type=click.Choice([str(rate) for rate in RATES]), default="8000", show_default=True)
 @click.option("--swap-legs", is_flag=True, help="Left is the agent.")
 @click.option(

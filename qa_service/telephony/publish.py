@@ -3,6 +3,7 @@
 Decided here: a stereo file is a call of two legs (left customer, right agent), a mono file one leg; audio
 comes in equal frames, the last one filled up with silence; a frame is sent when its last sample has been
 spoken, on a schedule counted from the start, so that lateness never adds up. All calls share one timer.
+Opus alone is encoded while it is played, for its encoder is what cuts it into frames.
 """
 
 from __future__ import annotations
@@ -70,18 +71,24 @@ class UnplayableFile(Exception):  # noqa: N818 - named after what was met
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegAudio:
-    """The whole audio of one leg, encoded."""
+    """The whole audio of one leg, encoded; that of a leg of Opus as 16-bit PCM."""
 
     leg: str
     info: LegInfo
     audio: bytes = field(repr=False)
     codec: Codec = DEFAULT_CODEC
+    """In which it is sent."""
     rate: int = DEFAULT_RATE
 
     @property
     def duration_ms(self) -> int:
         """Length of the audio, rounded down."""
-        return count_samples(self.codec, self.audio) * 1000 // self.rate
+        return count_samples(self.kept_as, self.audio) * 1000 // self.rate
+
+    @property
+    def kept_as(self) -> Codec:
+        """What ``audio`` is."""
+        return _kept_as(self.codec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +261,7 @@ def read_call(
             LegAudio(
                 leg=name,
                 info=described.get(name) or LegInfo(role=_role_of(name)),
-                audio=_encode(codec, at_rate[:, channel]),
+                audio=_encode(_kept_as(codec), at_rate[:, channel]),
                 codec=codec,
                 rate=rate,
             )
@@ -331,7 +338,10 @@ def _plan_leg(leg: LegAudio, start_ts: int, frame_ms: int) -> Iterator[Due]:
     yield Due(0.0, LegStart(leg.leg, start_ts, leg.codec, leg.rate, leg.info))
     samples = leg.rate * frame_ms // 1000
     end_pos = 0
-    for seq, audio in enumerate(_cut(leg, samples)):
+    frames = _cut(leg, samples)
+    if leg.codec == "opus":
+        frames = _encode_opus(frames, leg.rate, frame_ms)
+    for seq, audio in enumerate(frames):
         pos, end_pos = end_pos, end_pos + samples
         frame = AudioFrame(leg.leg, pos, seq, start_ts + pos * 1000 // leg.rate, audio)
         yield Due(end_pos * 1000 / leg.rate, frame)
@@ -339,12 +349,18 @@ def _plan_leg(leg: LegAudio, start_ts: int, frame_ms: int) -> Iterator[Due]:
 
 
 def _cut(leg: LegAudio, samples: int) -> Iterator[bytes]:
-    """The leg's audio in equal frames, the last one filled up with silence."""
-    size = samples * bytes_per_sample(leg.codec)
-    filling = _encode(leg.codec, np.zeros(samples, dtype=np.float32))
+    """The leg's audio, as it is kept, in equal frames, the last one filled up with silence."""
+    size = samples * bytes_per_sample(leg.kept_as)
+    filling = _encode(leg.kept_as, np.zeros(samples, dtype=np.float32))
     for begin in range(0, len(leg.audio), size):
         frame = leg.audio[begin : begin + size]
         yield frame + filling[len(frame) :]
+
+
+def _encode_opus(frames: Iterator[bytes], rate: int, frame_ms: int) -> Iterator[bytes]:
+    from qa_service.audio.opus import OpusEncoder  # noqa: PLC0415 - 19 MB, and few platforms send Opus
+
+    return map(OpusEncoder(rate, frame_ms=frame_ms).encode, frames)
 
 
 def _read_samples(path: Path, raw_rate: int, raw_channels: int) -> tuple[Float32, int]:
@@ -376,6 +392,10 @@ def _encode(codec: Codec, samples: Float32) -> bytes:
             return pcm.astype("<i2", copy=False).tobytes()
         case _:
             raise UnsupportedCodec(codec)
+
+
+def _kept_as(codec: Codec) -> Codec:
+    return "pcm_s16le" if codec == "opus" else codec
 
 
 def _role_of(leg: str) -> Role:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from qa_service.audio.opus import OpusDecoder
+from qa_service.audio.opus import ENCODED_MS, OpusDecoder, OpusEncoder
 from qa_service.audio.opus_packets import InvalidPacket, packet_samples
 from tests.support.opus import encode_opus, likeness, tone_steps
 
@@ -35,6 +38,29 @@ def test_each_packet_gives_exactly_its_samples(rate_hz, frame_ms):
     packets = encode_opus(tone_steps(1.0, 16_000), 16_000, frame_ms=frame_ms)
 
     assert {len(decoder.decode(packet)) for packet in packets} == {2 * rate_hz * frame_ms // 1000}
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16_000])
+@pytest.mark.parametrize("frame_ms", ENCODED_MS)
+def test_our_encoder_gives_a_packet_a_frame_that_is_heard_in_its_place(rate_hz, frame_ms):
+    sound = tone_steps(2.04, rate_hz)
+    pcm = np.rint(sound * 32767).astype("<i2").tobytes()
+    size = 2 * rate_hz * frame_ms // 1000
+    encoder = OpusEncoder(rate_hz, frame_ms=frame_ms)
+    packets = [encoder.encode(pcm[at : at + size]) for at in range(0, len(pcm) - size + 1, size)]
+    heard = decode(OpusDecoder(rate_hz), packets)
+    strength, late = likeness(sound[: len(heard)], heard)
+
+    assert {packet_samples(packet) for packet in packets} == {48 * frame_ms}
+    assert strength > LIKE
+    assert 0 <= late <= LATEST_MS * rate_hz // 1000
+
+
+def test_our_encoder_refuses_frames_that_make_no_packet():
+    with pytest.raises(ValueError, match="no Opus packet holds 30 ms: use one of"):
+        OpusEncoder(8000, frame_ms=30)
+    with pytest.raises(ValueError, match="a frame is 160 samples here, not 80"):
+        OpusEncoder(8000).encode(bytes(160))
 
 
 def test_stereo_is_mixed_to_one_channel():
@@ -99,3 +125,13 @@ def test_any_bytes_are_decoded_in_full_or_refused(packets):
             continue
 
         assert len(pcm) == 2 * packet_samples(packet) // 6
+
+
+def test_pyav_is_not_loaded_before_opus_comes():
+    """It takes 19 MB, and an image may leave it out (docs/dependencies.md)."""
+    parts = (
+        "qa_service.asr_server, qa_service.worker.consumer, qa_service.cli.root, qa_service.telephony.publish"
+    )
+    program = f"import sys, {parts}; sys.exit('av' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from qa_service.asr_server import AsrServer, ServerConfig, serve
+from qa_service.asr_server import AsrServer, ServerConfig, TlsFiles, serve
+from tests.asr_server.certificates import Authority, Issued
 from tests.clients.environments import (
     EnvironmentUnavailableError,
     compile_java,
     jars_of,
     java_command,
+    java_trust,
     node_modules,
     python_with,
 )
 
 # Its assertions are to say what they saw, as those in tests do.
 pytest.register_assert_rewrite("tests.clients.expectations")
+
+RIGHT_KEY = "sk-right"
 
 T = TypeVar("T")
 
@@ -33,6 +38,49 @@ async def server() -> AsyncIterator[AsrServer]:
     async with await serve(ServerConfig(port=0, no_auth=True, engine="scripted")) as server:
         await server.wait_ready()
         yield server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardedServer:
+    """A server that takes TLS alone, and asks for a key."""
+
+    server: AsrServer
+    trust: dict[str, str]
+    """What makes Python, Java and Node trust its CA: environment variables."""
+
+    def environment(self, key: str) -> dict[str, str]:
+        """Of a client with this key."""
+        return {**self.trust, "DASHSCOPE_API_KEY": key}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"), "ca")
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: Authority) -> Issued:
+    return authority.issue("server")
+
+
+@pytest.fixture(scope="session")
+def trust(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    certificate = str(authority.cert)
+    java = _or_fail(lambda: java_trust(authority.cert, tmp_path_factory.mktemp("trust")))
+    return {"SSL_CERT_FILE": certificate, "NODE_EXTRA_CA_CERTS": certificate, **java}
+
+
+@pytest.fixture
+async def guarded(certificate: Issued, trust: dict[str, str]) -> AsyncIterator[GuardedServer]:
+    config = ServerConfig(
+        port=0,
+        api_keys=(RIGHT_KEY,),
+        engine="scripted",
+        tls=TlsFiles(cert_file=certificate.cert, key_file=certificate.key),
+    )
+    async with await serve(config) as server:
+        await server.wait_ready()
+        yield GuardedServer(server=server, trust=trust)
 
 
 @pytest.fixture(scope="session")

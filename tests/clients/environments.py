@@ -22,6 +22,8 @@ from qa_service.fetching import exclusive
 
 PINS: Final = Path(__file__).parents[2] / "tools" / "clients"
 
+_STORE_PASSWORD: Final = "changeit"  # noqa: S105 - what Java's own store has; a CA's certificate is no secret
+
 _FETCH_WITHIN_S: Final = 600.0
 _OLDEST_JAVA: Final = 11  # that compiles our program
 _COMPILER: Final = "jdk.compiler"
@@ -102,6 +104,19 @@ def compile_java(source: Path, jars: Path, classes: Path) -> None:
 def java_command(classes: Path, jars: Path, main_class: str) -> list[str]:
     """The command that runs a compiled program."""
     return ["java", *_JVM, "-Dfile.encoding=UTF-8", "-cp", f"{classes}:{jars}/*", main_class]
+
+
+def java_trust(certificate: Path, folder: Path) -> dict[str, str]:
+    """The variable by which Java trusts a CA; empty where there is no Java, which its own tests say."""
+    if not shutil.which("keytool"):
+        return {}
+    store = folder / "trust.p12"
+    _run(
+        *("keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", certificate),
+        *("-keystore", store, "-storetype", "PKCS12", "-storepass", _STORE_PASSWORD),
+    )
+    option = "-Djavax.net.ssl.trustStore"
+    return {"JAVA_TOOL_OPTIONS": f"{option}={store} {option}Password={_STORE_PASSWORD}"}
 
 
 @functools.cache

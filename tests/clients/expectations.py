@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
+from qa_service.metrics import REGISTRY
 from tests.clients.running import Event
 
 _RESULT = "conversation.item.input_audio_transcription"
@@ -19,7 +21,13 @@ _DETECTED = "en"
 
 
 def assert_whole_session(
-    events: Sequence[Event], *, transcripts: Sequence[str], manual: bool, rate_hz: int, language: str | None
+    events: Sequence[Event],
+    *,
+    transcripts: Sequence[str],
+    manual: bool,
+    audio_format: str = "pcm",
+    rate_hz: int,
+    language: str | None,
 ) -> None:
     """A session from its creation to its end, with these transcripts and nothing amiss.
 
@@ -30,7 +38,11 @@ def assert_whole_session(
     assert kinds[:2] == ["session.created", "session.updated"]
     assert kinds.index("session.finished") == len(kinds) - 1
     assert "error" not in kinds
-    _assert_configured(events[1], manual=manual, rate_hz=rate_hz, language=language)
+    session = events[1]["session"]
+    assert session["input_audio_format"] == audio_format
+    assert session["sample_rate"] == rate_hz
+    assert (session["input_audio_transcription"] or {}).get("language") == language
+    assert (session["turn_detection"] is None) == manual
 
     items = list(dict.fromkeys(_item(event) for event in events[2:-1]))
     assert len(items) == len(transcripts)
@@ -43,12 +55,18 @@ def assert_whole_session(
         )
 
 
-def _assert_configured(updated: Event, *, manual: bool, rate_hz: int, language: str | None) -> None:
-    session = updated["session"]
-    assert session["input_audio_format"] == "pcm"
-    assert session["sample_rate"] == rate_hz
-    assert (session["input_audio_transcription"] or {}).get("language") == language
-    assert (session["turn_detection"] is None) == manual
+@contextmanager
+def one_refusal() -> Iterator[None]:
+    """A block in which the server refuses one handshake for its key, and lets none through."""
+    refused, accepted = _handshakes()
+    yield
+    assert _handshakes() == (refused + 1, accepted)
+
+
+def _handshakes() -> tuple[float, float]:
+    refused = REGISTRY.get_sample_value("qa_server_sessions_refused_total", {"reason": "unauthorised"})
+    accepted = REGISTRY.get_sample_value("qa_server_sessions_total")
+    return refused or 0.0, accepted or 0.0
 
 
 def _assert_utterance(

@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,40 +37,79 @@ class Run:
         return self.stdout + self.stderr
 
 
-async def run_client(command: Sequence[str | Path], folder: Path) -> Run:
-    """Run a client in ``folder`` to its end; fail with what it said if it does not end in time.
+async def run_client(
+    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None
+) -> Run:
+    """Run a client in ``folder`` to its end; fail with what it said if it does not end in time."""
+    with capture_logs() as logs:
+        async with _running(command, folder, environment) as client, client.deadline("end"):
+            exit_code = await client.process.wait()
+        close_codes = await _close_codes(logs)
+    return Run(
+        exit_code=exit_code,
+        stdout=client.stdout.read_text(encoding="utf-8"),
+        stderr=client.stderr.read_text(encoding="utf-8"),
+        close_codes=close_codes,
+    )
 
-    Its environment is bare: no proxies, no home folder with somebody's configuration.
+
+async def run_client_until(
+    said: str, command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]
+) -> None:
+    """Run a client until it has said something, and no longer: refused, some wait for a minute."""
+    async with _running(command, folder, environment) as client, client.deadline(f"say {said!r}"):
+        while said not in client.said():
+            ended = client.process.returncode is not None
+            assert not ended or said in client.said(), f"it ended without saying {said!r}:\n{client.said()}"
+            await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Client:
+    process: asyncio.subprocess.Process
+    stdout: Path
+    stderr: Path
+
+    def said(self) -> str:
+        return self.stdout.read_text(encoding="utf-8") + self.stderr.read_text(encoding="utf-8")
+
+    @asynccontextmanager
+    async def deadline(self, deed: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_WITHIN_S):
+                yield
+        except TimeoutError:
+            said = self.said()[-2000:]
+            raise AssertionError(f"waited {_WITHIN_S:g} s for it to {deed}; it said:\n{said}") from None
+
+
+@asynccontextmanager
+async def _running(
+    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None
+) -> AsyncIterator[_Client]:
+    """A client that runs in ``folder``, and is stopped at the end if it still does.
+
+    Its environment is bare but for what is given: no proxies, no home folder with somebody's configuration.
     """
     out, err = folder / "client.out", folder / "client.err"
-    environment = {
+    variables = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "DASHSCOPE_API_KEY": "any",
+        **(environment or {}),
     }
-    with out.open("wb") as stdout, err.open("wb") as stderr, capture_logs() as logs:
+    with out.open("wb") as stdout, err.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=folder, env=environment, stdout=stdout, stderr=stderr
+            *command, cwd=folder, env=variables, stdout=stdout, stderr=stderr
         )
         try:
-            async with asyncio.timeout(_WITHIN_S):
-                exit_code = await process.wait()
-        except TimeoutError:
-            said = (out.read_text(encoding="utf-8") + err.read_text(encoding="utf-8"))[-2000:]
-            raise AssertionError(f"waited {_WITHIN_S:g} s for the client to end; it said:\n{said}") from None
+            yield _Client(process=process, stdout=out, stderr=err)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        close_codes = await _close_codes(logs)
-    return Run(
-        exit_code=exit_code,
-        stdout=out.read_text(encoding="utf-8"),
-        stderr=err.read_text(encoding="utf-8"),
-        close_codes=close_codes,
-    )
 
 
 async def _close_codes(logs: list[Any]) -> tuple[int, ...]:

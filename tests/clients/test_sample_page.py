@@ -1,19 +1,19 @@
-"""The five programs of the vendor's product page, as they stand there, against our server."""
+"""The five programs of the vendor's product page, as they stand there; over TLS and with a key, too."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from qa_service.asr_server import AsrServer
-from tests.clients.conftest import JavaProgram
-from tests.clients.expectations import assert_whole_session
-from tests.clients.running import Run, events_after, run_client
+from tests.clients.conftest import RIGHT_KEY, GuardedServer, JavaProgram
+from tests.clients.expectations import assert_whole_session, one_refusal
+from tests.clients.matrix import JAVA_SDKS, REPEATS
+from tests.clients.running import Run, events_after, run_client, run_client_until
 from tests.clients.sample_page import (
     AUDIO_NAME,
     JAVA_SDK,
@@ -26,7 +26,6 @@ from tests.clients.sample_page import (
     extract,
 )
 from tests.clients.speech import UTTERANCES, conversation
-from tests.clients.test_sdks import JAVA_SDKS, REPEATS
 
 RATE_HZ = 16000  # is what all samples ask for
 
@@ -35,33 +34,46 @@ pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 each_mode = pytest.mark.parametrize("manual", [False, True], ids=["vad", "manual"])
 
 
-class SaveSample(Protocol):
-    """Puts a sample of the page, and its audio, into the test's folder."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where a sample is put and run, and the server that it is sent to."""
 
-    def __call__(self, sample: Sample, *, manual: bool) -> Path: ...
+    page: Path
+    folder: Path
+    guarded: GuardedServer
+
+    def save(self, sample: Sample, *, manual: bool = False) -> Path:
+        """Put a sample of the page, and its audio, into the folder."""
+        (self.folder / AUDIO_NAME).write_bytes(conversation(RATE_HZ))
+        file = self.folder / sample.file_name
+        program = extract(sample, self.page, url=self.guarded.server.url, manual=manual)
+        file.write_text(program, encoding="utf-8")
+        return file
+
+    async def run(self, command: Sequence[str | Path]) -> Run:
+        """Run a sample with its key to its end."""
+        return await run_client(command, self.folder, self.guarded.environment(RIGHT_KEY))
+
+    async def refuse(self, command: Sequence[str | Path]) -> None:
+        """Run a sample with a wrong key until it says that the answer was 401."""
+        with one_refusal():
+            await run_client_until("401", command, self.folder, self.guarded.environment("sk-wrong"))
 
 
 @pytest.fixture
-def save_sample(server: AsrServer, tmp_path: Path) -> SaveSample:
+def stage(guarded: GuardedServer, tmp_path: Path) -> Stage:
     page = os.environ.get(PAGE_VARIABLE)
     if page is None:
         pytest.skip(f"{PAGE_VARIABLE} names no copy of the vendor's product page")
-
-    def save(sample: Sample, *, manual: bool) -> Path:
-        (tmp_path / AUDIO_NAME).write_bytes(conversation(RATE_HZ))
-        file = tmp_path / sample.file_name
-        file.write_text(extract(sample, Path(page), url=server.url, manual=manual), encoding="utf-8")
-        return file
-
-    return save
+    return Stage(page=Path(page), folder=tmp_path, guarded=guarded)
 
 
 @each_mode
 @pytest.mark.parametrize("package", ["dashscope-1.25.6", "dashscope-2.0.2"])
 async def test_the_python_sdk_sample_is_served(
-    *, save_sample: SaveSample, python: Callable[[str], Path], package: str, manual: bool, tmp_path: Path
+    *, stage: Stage, python: Callable[[str], Path], package: str, manual: bool
 ) -> None:
-    run = await run_client([python(package), save_sample(PYTHON_SDK, manual=manual)], tmp_path)
+    run = await stage.run([python(package), stage.save(PYTHON_SDK, manual=manual)])
 
     assert_ended(run)
     finals = said_after("Final recognized text: ", run.stdout)
@@ -79,16 +91,15 @@ async def test_the_python_sdk_sample_is_served(
 @pytest.mark.parametrize("version", JAVA_SDKS)
 async def test_the_java_sdk_sample_is_served(
     *,
-    save_sample: SaveSample,
+    stage: Stage,
     jars: Callable[..., Path],
     java_program: JavaProgram,
     version: str,
     manual: bool,
-    tmp_path: Path,
     repeat: int,
 ) -> None:
     sdk = jars("pom-dashscope.xml", dashscope_version=version)
-    run = await run_client(java_program(save_sample(JAVA_SDK, manual=manual), sdk), tmp_path)
+    run = await stage.run(java_program(stage.save(JAVA_SDK, manual=manual), sdk))
 
     # It may exit before its close is sent, but is not to give up waiting, which it would close with 1011 for.
     assert_ended(run, close_codes=(1000, 1006))
@@ -108,10 +119,10 @@ async def test_the_java_sdk_sample_is_served(
 
 @each_mode
 async def test_the_raw_python_sample_is_served(
-    *, save_sample: SaveSample, python: Callable[[str], Path], manual: bool, tmp_path: Path
+    *, stage: Stage, python: Callable[[str], Path], manual: bool
 ) -> None:
     # That environment holds websocket-client, which is all that the sample imports.
-    run = await run_client([python("dashscope-1.25.6"), save_sample(RAW_PYTHON, manual=manual)], tmp_path)
+    run = await stage.run([python("dashscope-1.25.6"), stage.save(RAW_PYTHON, manual=manual)])
 
     assert_ended(run)
     assert_served(run, "Received event: ", manual=manual)
@@ -121,15 +132,9 @@ async def test_the_raw_python_sample_is_served(
 
 @each_mode
 async def test_the_raw_java_sample_is_served(
-    *,
-    save_sample: SaveSample,
-    jars: Callable[..., Path],
-    java_program: JavaProgram,
-    manual: bool,
-    tmp_path: Path,
+    *, stage: Stage, jars: Callable[..., Path], java_program: JavaProgram, manual: bool
 ) -> None:
-    command = java_program(save_sample(RAW_JAVA, manual=manual), jars("pom-websocket.xml"))
-    run = await run_client(command, tmp_path)
+    run = await stage.run(java_program(stage.save(RAW_JAVA, manual=manual), jars("pom-websocket.xml")))
 
     assert_ended(run)
     assert_served(run, "Received event: ", manual=manual)
@@ -138,18 +143,36 @@ async def test_the_raw_java_sample_is_served(
 
 
 @each_mode
-async def test_the_raw_node_sample_is_served(
-    *, save_sample: SaveSample, modules: Path, manual: bool, tmp_path: Path
-) -> None:
-    program = save_sample(RAW_NODE, manual=manual)
-    # Imports are looked for beside the program, and nowhere that an option could name.
-    (tmp_path / "node_modules").symlink_to(modules)
-    run = await run_client(["node", program], tmp_path)
+async def test_the_raw_node_sample_is_served(*, stage: Stage, modules: Path, manual: bool) -> None:
+    run = await stage.run(node_command(stage, modules, manual=manual))
 
     assert_ended(run)
     assert_served(run, "[Received Event]: ", manual=manual)
     assert "Error]" not in run.output
     assert said_after("Connection closed: ", run.output) == ["1000 - "]
+
+
+async def test_the_raw_python_sample_says_that_its_key_is_wrong(
+    stage: Stage, python: Callable[[str], Path]
+) -> None:
+    await stage.refuse([python("dashscope-1.25.6"), stage.save(RAW_PYTHON)])
+
+
+async def test_the_raw_java_sample_says_that_its_key_is_wrong(
+    stage: Stage, jars: Callable[..., Path], java_program: JavaProgram
+) -> None:
+    await stage.refuse(java_program(stage.save(RAW_JAVA), jars("pom-websocket.xml")))
+
+
+async def test_the_raw_node_sample_says_that_its_key_is_wrong(stage: Stage, modules: Path) -> None:
+    await stage.refuse(node_command(stage, modules))
+
+
+def node_command(stage: Stage, modules: Path, *, manual: bool = False) -> list[str | Path]:
+    program = stage.save(RAW_NODE, manual=manual)
+    # Imports are looked for beside the program, and nowhere that an option could name.
+    (stage.folder / "node_modules").symlink_to(modules)
+    return ["node", program]
 
 
 def expected(*, manual: bool) -> list[str]:

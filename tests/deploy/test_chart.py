@@ -30,6 +30,9 @@ VARIANTS = {
         "worker.tolerations[0].key=calls",
         "worker.podAnnotations.note=yes",
         "asrServer.models.existingClaim=models",
+        "asrServer.keys.secret=asr-keys",
+        "asrServer.tls.secret=asr-tls",
+        "asr.caSecret=asr-tls",
     ),
     "everything off": (
         "asrServer.enabled=false",
@@ -65,6 +68,22 @@ def pod_specs(manifests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def containers(manifests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for spec in pod_specs(manifests):
         yield from spec["containers"] + spec.get("initContainers", [])
+
+
+def pod_of(manifests: list[dict[str, Any]], part: str) -> dict[str, Any]:
+    (deployment,) = (
+        m for m in manifests if m["kind"] == "Deployment" and m["metadata"]["name"].endswith(part)
+    )
+    return deployment["spec"]["template"]["spec"]
+
+
+def only_container(manifests: list[dict[str, Any]], part: str) -> dict[str, Any]:
+    (container,) = pod_of(manifests, part)["containers"]
+    return container
+
+
+def volumes(manifests: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
+    return pod_of(manifests, part)["volumes"]
 
 
 def environment(container: dict[str, Any]) -> dict[str, Any]:
@@ -120,9 +139,52 @@ def test_every_variable_is_a_setting_of_the_service(render):
     for manifest in manifests:
         if manifest["kind"] == "ConfigMap" and "rules.yaml" not in manifest["data"]:
             given |= set(manifest["data"])
-    known = {f"QA_{name.upper()}" for name in Settings.model_fields}
+    # OpenSSL's own variable, for the worker's way to the recogniser.
+    known = {f"QA_{name.upper()}" for name in Settings.model_fields} | {"SSL_CERT_FILE"}
 
     assert given - known == set()
+
+
+@pytest.mark.parametrize(("secret", "scheme"), [("", "HTTP"), ("asr-tls", "HTTPS")])
+def test_the_recogniser_is_probed_as_it_is_served(render, secret, scheme):
+    manifests = render(f"asrServer.tls.secret={secret}")
+    server = only_container(manifests, "asr-server")
+    probes = [server[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")]
+    worker = only_container(manifests, "worker")
+
+    assert {probe["scheme"] for probe in probes} == {scheme}
+    assert {probe["path"] for probe in probes} == {"/livez", "/readyz"}
+    assert worker["livenessProbe"]["httpGet"]["scheme"] == "HTTP"
+    assert ("QA_SERVER_TLS_CERT_FILE" in environment(server)) == bool(secret)
+
+
+def test_with_tls_the_worker_takes_that_way_and_sees_the_ca_alone(render):
+    manifests = render(*VARIANTS["everything on"])
+    config = next(m for m in manifests if m["kind"] == "ConfigMap" and "QA_ASR_URL" in m["data"])
+    (ca,) = (volume for volume in volumes(manifests, "worker") if volume["name"] == "ca")
+
+    assert config["data"]["QA_ASR_URL"].startswith("wss://")
+    assert ca["secret"] == {"secretName": "asr-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+
+
+def test_files_that_the_recogniser_is_told_of_lie_in_mounted_secrets(render):
+    manifests = render(*VARIANTS["everything on"], "asrServer.keys.key=accepted")
+    server = only_container(manifests, "asr-server")
+    mounted = {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]}
+    secrets = {
+        v["name"]: v["secret"]["secretName"] for v in volumes(manifests, "asr-server") if "secret" in v
+    }
+    files = {
+        name: variable["value"].rpartition("/")
+        for name, variable in environment(server).items()
+        if name.endswith("_FILE")
+    }
+
+    assert {name: (secrets[mounted[folder]], file) for name, (folder, _, file) in files.items()} == {
+        "QA_SERVER_API_KEYS_FILE": ("asr-keys", "accepted"),
+        "QA_SERVER_TLS_CERT_FILE": ("asr-tls", "tls.crt"),
+        "QA_SERVER_TLS_KEY_FILE": ("asr-tls", "tls.key"),
+    }
 
 
 def test_the_worker_is_sent_to_the_charts_own_recogniser(render):
@@ -155,6 +217,7 @@ def test_the_schema_is_migrated_before_anything_else_exists(render):
         ("asr.url=http://recogniser", "url"),
         ("settings.LOG_LEVEL=debug", "LOG_LEVEL"),
         ("worker.replica=3", "replica"),
+        ("asrServer.tls.certificate=asr", "certificate"),
         ("kafka.securityProtocol=SASL_SSL", "kafka.username is needed"),
     ],
 )

@@ -12,16 +12,17 @@ import soundfile
 from hypothesis import given, strategies as st
 
 from qa_service.audio.g711 import decode_alaw, decode_ulaw
+from qa_service.audio.opus import OpusDecoder
 from qa_service.contract import (
     AudioFrame,
     CallEnd,
     LegInfo,
     LegStart,
     LegStop,
-    UnsupportedCodec,
     count_samples,
     decode_record,
 )
+from qa_service.domain.actions import Append
 from qa_service.kafka import KafkaConfig, make_consumer
 from qa_service.telephony.publish import (
     CallAudio,
@@ -32,6 +33,7 @@ from qa_service.telephony.publish import (
     publish_files,
     read_call,
 )
+from tests.domain.builders import a_partition
 
 CUSTOMER = LegInfo(role="customer")
 AGENT = LegInfo(role="agent", agent_id="a-17")
@@ -209,9 +211,28 @@ def test_a_file_that_cannot_be_read_is_named_with_the_remedy(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_opus_and_foreign_rates_cannot_be_played(tmp_path):
-    with pytest.raises(UnsupportedCodec):
-        read_call(stereo(tmp_path), call_id="c", codec="opus")
+@pytest.mark.parametrize("rate", [8000, 16_000])
+@pytest.mark.parametrize("frame_ms", [20, 60])
+def test_opus_is_sent_as_a_packet_a_frame_and_heard_in_its_place(tmp_path, rate, frame_ms):
+    call = read_call(stereo(tmp_path, seconds=0.6), call_id="c", codec="opus", rate=rate)
+    plan = [due.record for due in plan_call(call, start_ts=0, frame_ms=frame_ms)]
+    for leg, pitch in [("customer", 500), ("agent", 1000)]:
+        start, *frames, _ = (record for record in plan[:-1] if record.leg == leg)
+        decoder = OpusDecoder(rate)
+        heard = np.frombuffer(b"".join(decoder.decode(frame.audio) for frame in frames), "<i2")
+        assert (start.codec, start.rate) == ("opus", rate)
+        assert [frame.pos for frame in frames] == list(range(0, 600 * rate // 1000, frame_ms * rate // 1000))
+        assert round(np.argmax(np.abs(np.fft.rfft(heard))) * rate / len(heard), -1) == pitch
+    assert call.duration_ms == 600
+
+
+def test_a_packet_of_opus_cannot_be_of_any_length(tmp_path):
+    call = read_call(stereo(tmp_path), call_id="c", codec="opus")
+    with pytest.raises(ValueError, match="no Opus packet holds 30 ms: use one of"):
+        list(plan_call(call, start_ts=0, frame_ms=30))
+
+
+def test_foreign_rates_cannot_be_played(tmp_path):
     with pytest.raises(ValueError, match="44100"):
         read_call(stereo(tmp_path), call_id="c", rate=44_100)
 
@@ -255,19 +276,23 @@ async def test_a_speed_that_goes_nowhere_is_refused(speed):
         await publish_calls([call_of(160)], publisher=Recorder(), speed=speed)
 
 
+async def consume(config: KafkaConfig, topic: str, records: int):
+    consumer = make_consumer(config, topic, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            return [await consumer.getone() for _ in range(records)]
+    finally:
+        await consumer.stop()
+
+
 @pytest.mark.kafka
 async def test_files_arrive_as_calls_of_their_own(kafka_bootstrap, make_topic, tmp_path):
     topic = await make_topic("audio", partitions=2)
     config = KafkaConfig(bootstrap=kafka_bootstrap)
     paths = [stereo(tmp_path, name="one.wav"), stereo(tmp_path, name="two.flac", rate=16_000)]
     report = await publish_files(paths, kafka=config, topic=topic, speed=math.inf, language="en")
-    consumer = make_consumer(config, topic, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        async with asyncio.timeout(20):
-            received = [await consumer.getone() for _ in range(report.records)]
-    finally:
-        await consumer.stop()
+    received = await consume(config, topic, report.records)
     decoded = [decode_record(message.key, message.headers, message.value) for message in received]
 
     assert {call.call_id.rpartition("-")[0] for call in report.calls} == {"one", "two"}
@@ -278,6 +303,29 @@ async def test_files_arrive_as_calls_of_their_own(kafka_bootstrap, make_topic, t
             frames = [r for r in records if isinstance(r, AudioFrame) and r.leg == leg]
             assert [frame.seq for frame in frames] == list(range(25))
             assert [frame.pos for frame in frames] == list(range(0, 4000, 160))
+
+
+@pytest.mark.kafka
+async def test_opus_arrives_at_the_worker_s_core_as_the_sound_that_was_played(
+    kafka_bootstrap, make_topic, tmp_path
+):
+    topic = await make_topic("audio")
+    config = KafkaConfig(bootstrap=kafka_bootstrap)
+    path = stereo(tmp_path, seconds=2.0)
+    report = await publish_files([path], kafka=config, topic=topic, codec="opus", rate=16_000, speed=math.inf)
+    received = await consume(config, topic, report.records)
+    partition = a_partition()
+    for message in received:
+        content = decode_record(message.key, message.headers, message.value)
+        partition.handle(content, message.offset, record_ms=message.timestamp, now=0.0)
+    actions = partition.take_actions()
+
+    assert partition.take_damaged() == []
+    for leg, pitch in [("customer", 500), ("agent", 1000)]:
+        sent = [action.pcm for key, action in actions if key.leg_id == leg and isinstance(action, Append)]
+        heard = np.frombuffer(b"".join(sent), "<i2")
+        assert len(heard) == 2 * 16_000
+        assert round(np.argmax(np.abs(np.fft.rfft(heard))) * 16_000 / len(heard), -1) == pitch
 
 
 async def test_nothing_is_sent_if_one_file_is_bad(tmp_path):

@@ -10,7 +10,6 @@ import com.google.gson.JsonObject;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.Base64;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -20,11 +19,10 @@ import java.util.concurrent.TimeUnit;
  *
  * <pre>java DashscopeConversation URL FORMAT RATE_HZ MODE AUDIO...</pre>
  *
- * Arguments and output as in dashscope_conversation.py.
+ * Arguments and output as in dashscope_conversation.py, without the nested formats.
  */
 public final class DashscopeConversation {
-    private static final int APPEND_MS = 100;
-    // Between appends: four times as fast as speech.
+    // Between appends: of 100 ms each, four times as fast as speech.
     private static final int PACE_MS = 25;
     private static final int CLOSE_WITHIN_S = 5;
     private static final Gson JSON = new GsonBuilder().serializeNulls().create();
@@ -74,7 +72,11 @@ public final class DashscopeConversation {
 
         Reporter reporter = new Reporter();
         OmniRealtimeParam param =
-                OmniRealtimeParam.builder().model("qwen3-asr-flash-realtime").url(url).apikey("any").build();
+                OmniRealtimeParam.builder()
+                        .model("qwen3-asr-flash-realtime")
+                        .url(url)
+                        .apikey(System.getenv("DASHSCOPE_API_KEY"))
+                        .build();
         OmniRealtimeConversation conversation = new OmniRealtimeConversation(param, reporter);
         conversation.connect();
 
@@ -89,12 +91,9 @@ public final class DashscopeConversation {
                         .transcriptionConfig(format.equals("default") ? null : transcription)
                         .build());
 
-        int size = 2 * rateHz * APPEND_MS / 1000;
         for (String file : files) {
-            byte[] audio = Files.readAllBytes(Path.of(file));
-            for (int start = 0; start < audio.length; start += size) {
-                byte[] part = Arrays.copyOfRange(audio, start, Math.min(start + size, audio.length));
-                conversation.appendAudio(Base64.getEncoder().encodeToString(part));
+            for (String append : Files.readAllLines(Path.of(file))) {
+                conversation.appendAudio(append);
                 Thread.sleep(PACE_MS);
             }
             if (manual) {

@@ -6,7 +6,9 @@ Arguments and output as in `dashscope_conversation.py`; the client tells nobody 
 there is no ["closed", ...]. It has no thread that reads: events are taken here while another thread speaks.
 """
 
+import base64
 import json
+import os
 import sys
 import threading
 import time
@@ -14,37 +16,45 @@ from pathlib import Path
 
 import dashscope
 
-APPEND_MS = 100
-PACE_S = 0.025  # between appends: four times as fast as speech
+PACE_S = 0.025  # between appends: of 100 ms each, four times as fast as speech
 
 
 def report(*what):
     print(json.dumps(what), flush=True)  # noqa: T201 - the test reads it
 
 
-def speak(session, size, mode, files):
+def speak(session, mode, files):
     for file in files:
-        audio = Path(file).read_bytes()
-        for start in range(0, len(audio), size):
-            session.append_audio(audio[start : start + size])
+        for append in Path(file).read_text().split():
+            session.append_audio(base64.b64decode(append))
             time.sleep(PACE_S)
         if mode == "manual":
             session.commit()
     session.end_session()
 
 
+def audio_settings(audio_format, rate_hz):
+    if audio_format == "default":
+        return {}
+    nested, _, kind = audio_format.rpartition("-")
+    if nested:
+        return {
+            "transcription_params": {"language": "en"},
+            "input_audio_config": {"type": kind, "sample_rate": rate_hz},
+        }
+    return {"transcription_params": {"language": "en", "sample_rate": rate_hz, "input_audio_format": kind}}
+
+
 def main(url, audio_format, rate_hz, mode, *files):
-    client = dashscope.Client(api_key="any")
+    client = dashscope.Client(api_key=os.environ["DASHSCOPE_API_KEY"])
     with client.audio.realtime.connect(model="qwen3-asr-flash-realtime", ws_url=url) as session:
         report("opened")
-        params = {"language": "en", "sample_rate": int(rate_hz), "input_audio_format": audio_format}
         session.update_session(
             output_modalities=["text"],
             enable_turn_detection=mode == "vad",
-            transcription_params=None if audio_format == "default" else params,
+            **audio_settings(audio_format, int(rate_hz)),
         )
-        size = 2 * int(rate_hz) * APPEND_MS // 1000
-        speaker = threading.Thread(target=speak, args=(session, size, mode, files), daemon=True)
+        speaker = threading.Thread(target=speak, args=(session, mode, files), daemon=True)
         speaker.start()
         for event in session.events():
             report("event", event)

@@ -2,16 +2,19 @@
 
     python dashscope_conversation.py URL FORMAT RATE_HZ MODE AUDIO...
 
-FORMAT is that of the audio, or `default`: the SDK is then told nothing about audio and language. MODE is
-`vad` or `manual`; in manual mode each audio file is a turn that is committed. What the SDK tells is printed,
-one JSON array a line: ["opened"], ["event", EVENT], ["closed", CODE, REASON], and in the end ["done"].
-The end does not wait for ["closed", ...]: in websocket-client, which the SDK builds on, the thread that
-closes and the one that reads race for the other side's close frame; where the former wins, the callback
-comes up to ten seconds later.
+FORMAT is that of the audio; `default`: the SDK is told nothing about audio and language; `nested-` and a
+format (2.0.2): it is told of it by its newer argument, beside which it leaves the older ones out. MODE is
+`vad` or `manual`; in manual mode each audio file is a turn that is committed. A line of an audio file is what
+one append holds, in base64. The API key is taken from the environment, as DASHSCOPE_API_KEY.
+
+What the SDK tells is printed, one JSON array a line: ["opened"], ["event", EVENT], ["closed", CODE, REASON],
+and in the end ["done"]. The end does not wait for ["closed", ...]: in websocket-client, which the SDK builds
+on, the thread that closes and the one that reads race for the other side's close frame; where the former
+wins, the callback comes up to ten seconds later.
 """
 
-import base64
 import json
+import os
 import sys
 import threading
 import time
@@ -20,8 +23,7 @@ from pathlib import Path
 from dashscope.audio.qwen_omni import MultiModality, OmniRealtimeCallback, OmniRealtimeConversation
 from dashscope.audio.qwen_omni.omni_realtime import TranscriptionParams
 
-APPEND_MS = 100
-PACE_S = 0.025  # between appends: four times as fast as speech
+PACE_S = 0.025  # between appends: of 100 ms each, four times as fast as speech
 
 _printing = threading.Lock()
 
@@ -42,22 +44,37 @@ class Reporter(OmniRealtimeCallback):
         report("closed", code, reason)
 
 
+def audio_settings(audio_format, rate_hz):
+    if audio_format == "default":
+        return {}
+    nested, _, kind = audio_format.rpartition("-")
+    if nested:
+        from dashscope.audio.qwen_omni import AudioFormatConfig  # noqa: PLC0415 - not in 1.25.6
+
+        return {
+            "transcription_params": TranscriptionParams(language="en"),
+            "input_audio_config": AudioFormatConfig(type=kind, sample_rate=rate_hz),
+        }
+    params = TranscriptionParams(language="en", sample_rate=rate_hz, input_audio_format=kind)
+    return {"transcription_params": params}
+
+
 def main(url, audio_format, rate_hz, mode, *files):
     conversation = OmniRealtimeConversation(
-        model="qwen3-asr-flash-realtime", callback=Reporter(), url=url, api_key="any"
+        model="qwen3-asr-flash-realtime",
+        callback=Reporter(),
+        url=url,
+        api_key=os.environ["DASHSCOPE_API_KEY"],
     )
     conversation.connect()
-    params = TranscriptionParams(language="en", sample_rate=int(rate_hz), input_audio_format=audio_format)
     conversation.update_session(
         output_modalities=[MultiModality.TEXT],
         enable_turn_detection=mode == "vad",
-        transcription_params=None if audio_format == "default" else params,
+        **audio_settings(audio_format, int(rate_hz)),
     )
-    size = 2 * int(rate_hz) * APPEND_MS // 1000
     for file in files:
-        audio = Path(file).read_bytes()
-        for start in range(0, len(audio), size):
-            conversation.append_audio(base64.b64encode(audio[start : start + size]).decode())
+        for append in Path(file).read_text().split():
+            conversation.append_audio(append)
             time.sleep(PACE_S)
         if mode == "manual":
             conversation.commit()
