@@ -48,6 +48,7 @@ lock: ## Pin the dependencies anew (needs uv)
 	@for listed in tools/verify/requirements.in tools/clients/requirements-*.in; do \
 		$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header "$$listed" -o "$${listed%.in}.txt" || exit 1; \
 	done
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header tools/compare/requirements-whisper-live.in --override tools/compare/overrides-whisper-live.txt -o tools/compare/requirements-whisper-live.txt
 
 .PHONY: verify
 verify: setup ## All that takes long: clean-room setups, other Pythons, Java clients x 20, the container image
