@@ -24,6 +24,11 @@ def units(text: str) -> list[str]:
     return _UNIT.findall(text)
 
 
+def joined(text: str, more: str) -> str:
+    """Two texts, one after the other, with a blank between them where the script of the second has blanks."""
+    return text + (" " if text and more and not _NEEDS_NO_GAP.match(more) else "") + more
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What a client shows of an unfinished utterance: ``text`` is confirmed, ``stash`` may still change."""

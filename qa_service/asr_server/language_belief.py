@@ -13,6 +13,7 @@ from typing import Final
 
 _FULL_WEIGHT_S: Final = 3.0  # an utterance of this length counts as one; shorter ones in proportion
 _MAX_WEIGHT: Final = 2.0  # how much past counts: a detection of about 98 % overrules the longest one
+_TOO_LITTLE: Final = 0.01  # weight of a language that need not be remembered
 _UNHEARD: Final = 0.04  # weight of each language never heard: about one in the protocol's 27
 
 
@@ -22,6 +23,18 @@ class LanguageBelief:
     def __init__(self) -> None:
         # Sum of the detections so far, at most _MAX_WEIGHT in all; replaced as a whole, never changed.
         self._weights: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, weights: Mapping[str, float]) -> LanguageBelief:
+        """The belief whose `weights` were these; what makes no sense among them is left out."""
+        belief = cls()
+        belief._weights = {code: weight for code, weight in weights.items() if 0 < weight <= _MAX_WEIGHT}
+        return belief
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The detections so far, summed up by language, without those that hardly count."""
+        return {code: round(weight, 3) for code, weight in self._weights.items() if weight >= _TOO_LITTLE}
 
     @property
     def prior(self) -> Mapping[str, float]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -24,29 +22,11 @@ from qa_service.fetching import (
 from qa_service.fetching.cache import unwritable
 from qa_service.models.catalogue import CATALOGUE, EncoderCutSource, Model, WebSource, WheelSource
 from qa_service.models.ctranslate2_file import cut_encoder, dump_model, parse_model
+from qa_service.models.results import Result, State
 
 # Short, so that a machine without a way out loses no time before the next source is tried.
 _WEB_TIMEOUT_S: Final = 5.0
 _CHUNK_BYTES: Final = 1 << 20
-
-
-class State(StrEnum):
-    """What was found of a model on this machine."""
-
-    OK = "ok"
-    ABSENT = "absent"
-    DAMAGED = "damaged"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """The outcome of checking one model."""
-
-    name: str
-    path: Path
-    state: State
-    detail: str
-    """What is wrong, or the size; one line."""
 
 
 def ensure(name: str, cache_dir: Path, progress: Report | None = None) -> Path:

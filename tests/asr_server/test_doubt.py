@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
+from qa_service.asr_server.agreement import units
 from qa_service.asr_server.engines import Segment
 from qa_service.asr_server.engines.doubt import comes_out_of_silence, is_echo, loop_start, without_loop
 
@@ -63,3 +65,63 @@ def test_more_words_than_the_voiced_time_can_hold_are_not_believed() -> None:
 
     assert comes_out_of_silence(text, segment(voiced_s=0.1), no_speech=0.4, mean_log_probability=-0.3)
     assert not comes_out_of_silence(text, segment(voiced_s=2.0), no_speech=0.4, mean_log_probability=-0.3)
+
+
+def test_a_chinese_prompt_that_is_read_out_is_an_echo() -> None:
+    prompt = "以下是普通话的句子。"
+
+    assert is_echo("以下是普通话的句子", prompt)
+    assert is_echo("普通话的句子，", prompt)
+    assert not is_echo("普通", prompt)
+    assert not is_echo("我想说普通话", prompt)
+
+
+@pytest.mark.parametrize("text", ["ご注文ありがとう", "주문 감사합니다", "Спасибо за заказ", "ขอบคุณครับ"])
+def test_an_echo_is_found_in_every_script(text: str) -> None:
+    assert is_echo(text, f"Background: {text}. More.")
+
+
+spoken_words = st.lists(st.sampled_from(["yes", "no.", "please", "the", "order", "你", "好"]), max_size=10)
+
+
+@given(before=spoken_words, phrase=spoken_words.filter(bool), repeats=st.integers(7, 12))
+def test_a_phrase_said_over_and_over_is_said_once_at_most(
+    before: list[str], phrase: list[str], repeats: int
+) -> None:
+    text = " ".join([*before, *phrase * repeats])
+    kept = without_loop(text)
+
+    assert text.startswith(kept)
+    assert loop_start(kept) is None
+    assert len(units(kept)) <= len(before) + len(phrase)
+
+
+@given(words=st.lists(st.integers(0, 9).map(str), max_size=40))
+def test_what_is_left_of_a_text_is_its_beginning_and_has_no_loop(words: list[str]) -> None:
+    text = " ".join(words)
+    kept = without_loop(text)
+
+    assert text.startswith(kept)
+    assert (kept == text) == (loop_start(text) is None)
+    assert loop_start(kept) is None
+
+
+@given(words=st.lists(st.integers(0, 999).map(lambda n: f"word{n}"), unique=True, max_size=60))
+def test_what_never_repeats_itself_is_left_alone(words: list[str]) -> None:
+    assert without_loop(" ".join(words)) == " ".join(words)
+
+
+names = st.lists(st.sampled_from(["Qwen", "Okafor", "客服热线", "claim", "déjà-vu"]), min_size=1, max_size=8)
+
+
+@given(corpus=names, data=st.data())
+def test_any_part_of_the_background_is_an_echo_however_it_is_written(
+    corpus: list[str], data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, len(corpus) - 1))
+    count = data.draw(st.integers(2, 8))
+    part = corpus[first : first + count]
+    text = ", ".join(part).upper() + "."
+
+    assert is_echo(text, "; ".join(corpus)) or len(part) == 1
+    assert not is_echo(f"{text} yes", "; ".join(corpus))

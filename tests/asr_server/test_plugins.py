@@ -13,9 +13,9 @@ from qa_service.asr_server.engines.plugins import EngineOptions, open_engine
 from qa_service.asr_server.engines.scripted import ScriptedEngine
 from qa_service.asr_server.errors import EngineError
 from qa_service.asr_server.loading import load
-from qa_service.asr_server.session import Models
 from qa_service.asr_server.voice_activity import LoudnessDetector
-from tests.asr_server.support import VAD_8K, connected, silence, spoken
+from qa_service.asr_server.workplace import Models
+from tests.asr_server.support import COMMIT, MANUAL_8K, VAD_8K, connected, silence, spoken
 
 MODULE = """
 from qa_service.asr_server.engines import Capabilities, Transcript
@@ -30,6 +30,32 @@ class Parrot:
 
     def transcribe(self, segment, hints):
         return Transcript(text=f"{segment.duration_s:.0f} s of sound", language="en")
+
+class Echo(Parrot):
+    def __init__(self, options):
+        super().__init__(options)
+        self.capabilities = Capabilities(
+            engine="echo", model="none", max_segment_s=30.0, detects_language=False, takes_corpus=False,
+            max_batch=2, encodes=True,
+        )
+        self.taken_up = []
+
+    def encode(self, segment):
+        return segment.samples.sum()
+
+    def transcribe(self, segment, hints):
+        self.taken_up.append(segment.encoding is not None)
+        return super().transcribe(segment, hints)
+
+    def transcribe_batch(self, segments, hints):
+        return [self.transcribe(*one) for one in zip(segments, hints)]
+
+class Boaster(Parrot):
+    def __init__(self, options):
+        self.capabilities = Capabilities(
+            engine="boaster", model="none", max_segment_s=30.0, detects_language=False, takes_corpus=False,
+            **options.model_path,
+        )
 
 def open_broken(options):
     raise OSError("no microphone")
@@ -94,6 +120,32 @@ def test_a_package_that_does_not_keep_to_the_seam_is_named(install, options, att
 
     with pytest.raises(EngineError, match=message):
         open_engine("x", options)
+
+
+@pytest.mark.parametrize(
+    ("claim", "missing"), [({"max_batch": 2}, "transcribe_batch"), ({"encodes": True}, "encode")]
+)
+def test_an_engine_has_to_have_what_its_capabilities_claim(install, tmp_path, claim, missing):
+    install("boaster", "Boaster")
+
+    with pytest.raises(EngineError, match=rf"gives no engine: .* {missing} is needed"):
+        open_engine("boaster", EngineOptions(threads=1, cache_dir=tmp_path, model_path=claim))
+
+
+async def test_a_commit_takes_up_what_the_last_look_has_encoded(install, options):
+    install("echo", "Echo")
+    engine = open_engine("echo", options)
+    models = Models(engine=engine, detector=LoudnessDetector())
+    async with await serve(ServerConfig(port=0, no_auth=True, engine="echo"), models=models) as server:
+        await server.wait_ready()
+        async with connected(server.url, MANUAL_8K) as client:
+            await client.append(spoken("w1", "w2"))
+            await client.receive_until(".text")
+            await client.send(COMMIT)
+            await client.finish()
+
+    assert client.transcripts == ["0 s of sound"]
+    assert engine.taken_up[-2:] == [True, True]
 
 
 def test_two_packages_cannot_offer_the_same_name(install, options):

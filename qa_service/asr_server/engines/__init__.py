@@ -2,13 +2,17 @@
 
 An `Engine` is loaded once, shared by all sessions and called from several threads at a time. It sees a whole
 segment, never a stream: the server decides when to ask and with what.
+
+Only `Engine` has to be offered. What an engine can do beyond it stands in its `Capabilities`: several
+segments in one call (`BatchEngine`), encoder features that a later call takes up again (`EncodingEngine`),
+and when each word was said (`Hints.word_times`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +37,12 @@ class Capabilities:
     """Whether ``Transcript.language`` is found out when the hints name none."""
     takes_corpus: bool
     """Whether background text makes a difference to it."""
+    times_words: bool = False
+    """Whether ``Transcript.words`` is found out where the hints ask for it."""
+    max_batch: int = 1
+    """How many segments one call should take for the least work per segment; over 1: a `BatchEngine`."""
+    encodes: bool = False
+    """Whether it is an `EncodingEngine`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,8 @@ class Segment:
     samples: Float32
     voiced_s: float | None = None
     """None where nobody listened (manual mode)."""
+    encoding: object | None = None
+    """What the same engine's `EncodingEngine.encode` made of these samples; None: not done yet."""
 
     @property
     def duration_s(self) -> float:
@@ -67,6 +79,18 @@ class Hints:
     """How the text must begin, because the client has been shown that much as confirmed."""
     final: bool = False
     """Whether this is the last look at the segment, worth more work than one on the way."""
+    word_times: bool = False
+    """Whether ``Transcript.words`` is wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """When a word of a transcript was said."""
+
+    index: int
+    """Where the word, with the blanks before it, begins in the text: characters."""
+    start_s: float
+    """Seconds from the beginning of the segment; right within a few tenths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +106,8 @@ class Transcript:
     """Probability that there was no speech at all, 0 to 1."""
     mean_log_probability: float = 0.0
     """Mean log probability of the tokens: how sure the engine is of the words."""
+    words: tuple[Word, ...] = ()
+    """Words in order, the last one of the text included; those of a given prefix may be left out."""
 
 
 class Engine(Protocol):
@@ -97,5 +123,31 @@ class Engine(Protocol):
 
         Raises:
             EngineError: this segment cannot be recognised; the engine stays usable.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Engine, Protocol):
+    """An engine to which several segments in one call are less work than one after another."""
+
+    def transcribe_batch(self, segments: Sequence[Segment], hints: Sequence[Hints]) -> list[Transcript]:
+        """Recognise segments, as many as there are hints; any number, of any lengths.
+
+        Raises:
+            EngineError: one of them cannot be recognised, and then none is.
+        """
+        ...
+
+
+@runtime_checkable
+class EncodingEngine(Engine, Protocol):
+    """An engine whose work falls into two parts, of which the first depends on nothing but the sound."""
+
+    def encode(self, segment: Segment) -> object:
+        """Encoder features of a segment, for ``Segment.encoding``; kept only as long as the utterance lasts.
+
+        Raises:
+            EngineError: this segment cannot be recognised.
         """
         ...

@@ -23,7 +23,9 @@ _UNSURE: Final = -1.0  # mean log probability of the tokens
 _DOUBTFUL_NO_SPEECH: Final = 0.3  # enough, where the text does not fit into the voiced time
 _CHARACTERS_PER_S: Final = 30.0  # fast English has about 20
 _CHARACTERS_FREE: Final = 10.0  # allowed on top, since the detector's frames are coarse
-_ECHO_MIN_CHARACTERS: Final = 6  # a word or two of the background may well have been said
+_ECHO_MIN_LETTERS: Final = 6  # a word or two of the background may well have been said
+_HAN_LETTERS: Final = 2  # that a Chinese character, or a syllable of kana or Hangul, counts for
+_FIRST_HAN: Final = "\u3040"  # kana, Han and Hangul come after it, scripts with shorter letters before
 
 
 def loop_start(text: str) -> int | None:
@@ -48,7 +50,8 @@ def without_loop(text: str) -> str:
 def is_echo(text: str, corpus: str) -> bool:
     """Whether a text may have been read out of the background text instead of heard."""
     plain = _plain(text)
-    return len(plain) >= _ECHO_MIN_CHARACTERS and plain in _plain(corpus)
+    letters = sum(_HAN_LETTERS if character >= _FIRST_HAN else 1 for character in plain)
+    return letters >= _ECHO_MIN_LETTERS and plain in _plain(corpus)
 
 
 def comes_out_of_silence(

@@ -7,7 +7,6 @@ folder with neither is taken as it is, and the log says so.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +15,12 @@ import structlog
 from qa_service.asr_server.errors import EngineError
 from qa_service.fetching import is_digest_of
 from qa_service.models import CATALOGUE, Model
+from qa_service.models.sums import SUMS, SumsError, check_sums
 
 _log = structlog.get_logger(__name__)
 
 WEIGHTS: Final = "model.bin"
-SUMS: Final = "SHA256SUMS"
 _NEEDED: Final = (WEIGHTS, "config.json", "tokenizer.json")
-# As sha256sum writes it: a digest, a blank, a blank or an asterisk, the name.
-_SUM: Final = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 
 
 def check_model_folder(folder: Path) -> str:
@@ -40,10 +37,12 @@ def check_model_folder(folder: Path) -> str:
             "set QA_SERVER_MODEL_PATH to a folder as faster-whisper uses them"
         )
     try:
-        has_sums = _check_sums(folder)
+        has_sums = check_sums(folder)
         known = next((model for model in CATALOGUE.values() if _has_weights_of(folder, model)), None)
     except OSError as error:
         raise EngineError(f"cannot read the model in {folder}: {error}") from error
+    except SumsError as error:
+        raise EngineError(f"{error}; copy the model again") from error
     if known is None:
         if not has_sums:
             _log.warning("model_not_verified", folder=str(folder), remedy=f"put a {SUMS} file into it")
@@ -63,17 +62,3 @@ def _has_weights_of(folder: Path, model: Model) -> bool:
         and is_digest_of(folder / WEIGHTS, (file.sha256,))
         for file in model.files
     )
-
-
-def _check_sums(folder: Path) -> bool:
-    """Check what the folder's own sums say; whether it has any."""
-    sums = folder / SUMS
-    if not sums.is_file():
-        return False
-    for number, line in enumerate(sums.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        match = _SUM.fullmatch(line)
-        if match is None:
-            raise EngineError(f"{sums}:{number}: expected a SHA-256, two blanks and a file name")
-        if not is_digest_of(folder / match[2], (match[1].lower(),)):
-            raise EngineError(f"{folder / match[2]} is not what {SUMS} says; copy the model again")
-    return True

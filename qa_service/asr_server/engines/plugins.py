@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from qa_service.asr_server.engines import Capabilities, Engine
+from qa_service.asr_server.engines import BatchEngine, Capabilities, EncodingEngine, Engine
 from qa_service.asr_server.errors import EngineError
 
 _log = structlog.get_logger(__name__)
@@ -37,8 +37,10 @@ class EngineOptions:
     """Calls of ``transcribe`` that run side by side; each should keep to one core."""
     cache_dir: Path
     """Where downloaded model files are kept, shared with all parts."""
+    model: str | None = None
+    """The name of the model to use instead of the engine's own (``QA_SERVER_MODEL``)."""
     model_path: Path | None = None
-    """The model to use instead of the engine's own (``QA_SERVER_MODEL_PATH``)."""
+    """The folder of the model to use instead (``QA_SERVER_MODEL_PATH``); not together with a name."""
     report: Callable[[str], None] = lambda _line: None
     """Takes a line about progress, such as a download."""
 
@@ -89,6 +91,10 @@ def _open_offer(offer: EntryPoint, options: EngineOptions) -> Engine:
         raise EngineError(
             f"{origin} gives no engine: capabilities and transcribe are needed, see {Engine.__module__}"
         )
+    if capabilities.max_batch > 1 and not isinstance(engine, BatchEngine):
+        raise EngineError(f"{origin} gives no engine: with max_batch over 1 transcribe_batch is needed")
+    if capabilities.encodes and not isinstance(engine, EncodingEngine):
+        raise EngineError(f"{origin} gives no engine: with encodes set encode is needed")
     return engine  # type: ignore[no-any-return] # looked at just now
 
 
