@@ -9,8 +9,8 @@ from __future__ import annotations
 from qa_service.asr_server.config import ServerConfig
 from qa_service.asr_server.errors import AsrServerError, EngineError, StartError
 from qa_service.asr_server.server import AsrServer, serve
-from qa_service.asr_server.session import Models
 from qa_service.asr_server.tls import TlsFiles
+from qa_service.asr_server.workplace import Models
 
 __all__ = [
     "AsrServer",

@@ -28,16 +28,25 @@ class ServerConfig:
     """Where model files are; None for the user's cache folder."""
     engine: str = "whisper"
     """The engine's name: ``whisper``, ``scripted``, or one that an installed package offers."""
+    model: str | None = None
+    """The name of the model that the engine is to use instead of its own."""
     model_path: Path | None = None
-    """The model that the engine is to use instead of its own."""
+    """The folder of that model; not together with a name."""
     emotion: bool = True
     """Load the emotion model at all."""
+    emotion_weights: Path | None = None
+    """What the emotion model judges by; None: the shipped weights."""
+    state_dir: Path | None = None
+    """Where what is learnt of the service outlives the server; None: nowhere."""
     models: tuple[str, ...] = MODELS
     """Model names that clients may ask for; all mean the same engine."""
     default_model: str = DEFAULT_MODEL
     """What a client gets that asks for none."""
     max_sessions: int = 200
     """Sessions at a time; further ones are refused with 429."""
+    max_final_delay_s: float | None = 1.0
+    """Seconds that finals may be expected to be late before further sessions are refused with 429; None:
+    sessions are never refused for that."""
     sessions_per_second: int = 20
     """New sessions that each key may open within a second (section 6.4); further ones get 429."""
     max_message_bytes: int = MAX_MESSAGE_BYTES + 1024 * 1024

@@ -14,5 +14,16 @@ class EngineError(AsrServerError):
     """
 
 
+class LegStateRefused(AsrServerError):  # noqa: N818 - nobody's error: a session can begin without a past
+    """A leg state is none that this server can go on from: its client is told the ``reason``, in a word.
+
+    Caused by another server, other weights or another version having written it, or by damage on the way.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the leg state is of no use here: {reason}")
+        self.reason = reason
+
+
 class StartError(AsrServerError):
     """The server cannot serve as configured: no keys, an address in use. Caused by the operator."""

@@ -17,9 +17,9 @@ from qa_service.asr_server.engines.plugins import EngineFactory, EngineOptions, 
 from qa_service.asr_server.engines.scripted import ScriptedEngine, markers
 from qa_service.asr_server.engines.whisper import WhisperEngine
 from qa_service.asr_server.errors import EngineError
-from qa_service.asr_server.session import Models
 from qa_service.asr_server.voice_activity import FRAME_SAMPLES, LoudnessDetector, SileroDetector
-from qa_service.models import FetchError, default_cache_dir, ensure
+from qa_service.asr_server.workplace import Models
+from qa_service.models import FetchError, default_cache_dir, ensure, ensure_named, speech_model
 
 _log = structlog.get_logger(__name__)
 
@@ -34,9 +34,12 @@ def load(config: ServerConfig) -> Models:
     Raises:
         EngineError: a model cannot be had or loaded.
     """
+    if config.model is not None and config.model_path is not None:
+        raise EngineError("both QA_SERVER_MODEL and QA_SERVER_MODEL_PATH name a model: unset one of them")
     options = EngineOptions(
         threads=config.threads,
         cache_dir=config.cache_dir or default_cache_dir(),
+        model=config.model,
         model_path=config.model_path,
         report=_report_progress,
     )
@@ -46,17 +49,22 @@ def load(config: ServerConfig) -> Models:
             return Models(engine=engine, detector=LoudnessDetector())
         detector = SileroDetector(ensure(_SILERO, options.cache_dir, options.report))
         encoder = ensure(_WHISPER_LAYER3, options.cache_dir, options.report) if config.emotion else None
-        emotions = VoiceEmotions(EmotionModel.load(WEIGHTS_PATH, encoder)) if encoder else None
+        emotions = (
+            VoiceEmotions(EmotionModel.load(config.emotion_weights or WEIGHTS_PATH, encoder))
+            if encoder
+            else None
+        )
     except (FetchError, ValueError, RuntimeError) as error:
         raise EngineError(str(error)) from error
     return Models(engine=engine, detector=detector, emotions=emotions)
 
 
 def _open_whisper(options: EngineOptions) -> Engine:
-    if options.model_path is None:
-        folder, name = ensure(_WHISPER, options.cache_dir, options.report), _WHISPER
-    else:
+    if options.model_path is not None:
         folder, name = options.model_path, check_model_folder(options.model_path)
+    else:
+        name = speech_model(options.model or _WHISPER)
+        folder = ensure_named(name, options.cache_dir, options.report)
     return WhisperEngine(folder, model=name, threads=options.threads)
 
 

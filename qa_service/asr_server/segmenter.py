@@ -102,6 +102,11 @@ class Segmenter:
         return self._now_ms - self._open.speech_end_ms if self._open else 0
 
     @property
+    def silence_left_ms(self) -> int:
+        """Time until the open utterance ends if it stays silent."""
+        return self._endpointing.silence_ms - self.silence_ms
+
+    @property
     def processed_ms(self) -> int:
         """The time before which no utterance will begin any more; the open one's start while there is one."""
         if self._open:

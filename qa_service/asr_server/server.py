@@ -27,13 +27,17 @@ from qa_service import metrics
 from qa_service.asr_server import loading
 from qa_service.asr_server.config import ServerConfig
 from qa_service.asr_server.connection import Connection
+from qa_service.asr_server.emotion_memory import EmotionMemory
+from qa_service.asr_server.emotion_recogniser import VoiceEmotions
 from qa_service.asr_server.errors import AsrServerError, StartError
 from qa_service.asr_server.keys import KeyRing, key_id
 from qa_service.asr_server.network import DirectNetwork, Network
 from qa_service.asr_server.quota import SessionQuota
 from qa_service.asr_server.scheduler import Scheduler
-from qa_service.asr_server.session import Models, Session, Workplace
+from qa_service.asr_server.session import Session
 from qa_service.asr_server.tls import ServerTls
+from qa_service.asr_server.voice_batches import VoiceBatches
+from qa_service.asr_server.workplace import Models, Workplace
 from qa_service.protocol import (
     ServerSession,
     bearer_token,
@@ -45,9 +49,7 @@ from qa_service.web.health import Check, add_health_routes
 
 _log = structlog.get_logger(__name__)
 
-_PARTIALS_PER_THREAD: Final = (
-    4  # that wait at most: with 0.4 s each, older ones would be stale before they run
-)
+_PARTIALS_PER_THREAD: Final = 8  # that wait at most: with 0.3 s each, older ones would be stale
 _SHUTDOWN_S: Final = 3.0  # for the sessions to end when the server does
 _CLOSE_REPLY_S: Final = 2.0  # for a client's answer to our close
 _WATCH_S: Final = 2.0  # between looks at whether keys or certificates have changed
@@ -91,7 +93,9 @@ class AsrServer:
         self._connections: dict[Connection, bytes] = {}
         self._stopping = False
         self._scheduler = Scheduler(
-            threads=config.threads, max_waiting_partials=_PARTIALS_PER_THREAD * config.threads
+            threads=config.threads,
+            max_waiting_partials=_PARTIALS_PER_THREAD * config.threads,
+            max_final_delay_s=config.max_final_delay_s,
         )
         self._voice_thread = ThreadPoolExecutor(1, thread_name_prefix="voice-activity")
         # What sessions work with, once it is loaded and has been tried.
@@ -99,6 +103,9 @@ class AsrServer:
         self._warm_up_s = 0.0
         self._loading: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        # Keeps what the emotion model learns over restarts, where there is one and a folder for it.
+        self._memory: EmotionMemory | None = None
+        self._remembering: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
         self.port = config.port
         """The port that is listened on."""
@@ -147,6 +154,10 @@ class AsrServer:
         for connection in self._connections:
             connection.stop("The server is shutting down; open a new session.")
         await self._runner.cleanup()
+        if self._remembering is not None:
+            self._remembering.cancel()
+        if self._memory is not None:
+            await self._memory.save()
         self._scheduler.close()
         self._voice_thread.shutdown(wait=False, cancel_futures=True)
 
@@ -170,8 +181,14 @@ class AsrServer:
         if models is None:
             models = await asyncio.to_thread(loading.load, self._config)
         await asyncio.to_thread(loading.warm_up, models)
+        if self._config.state_dir is not None and isinstance(models.emotions, VoiceEmotions):
+            self._memory = EmotionMemory(models.emotions, self._config.state_dir)
+            await asyncio.to_thread(self._memory.load)
+            self._remembering = asyncio.create_task(self._memory.keep(), name="keep-emotion-memory")
         self._warm_up_s = time.monotonic() - begun
-        self._workplace = Workplace(models=models, scheduler=self._scheduler, voice_thread=self._voice_thread)
+        self._workplace = Workplace(
+            models=models, scheduler=self._scheduler, voices=VoiceBatches(self._voice_thread)
+        )
         capabilities = models.engine.capabilities
         _log.info(
             "asr_server_ready",
@@ -236,6 +253,9 @@ class AsrServer:
         if len(self._connections) >= self._config.max_sessions:
             message = f"All {self._config.max_sessions} sessions are taken; try again later."
             return _refusal("overloaded", 429, handshake_error(429, message, _request_id()))
+        if not self._scheduler.admit_session():
+            message = "The server is at its limit, finals are late; try again later."
+            return _refusal("saturated", 429, handshake_error(429, message, _request_id()))
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return _refusal(
                 "not_a_websocket", 400, handshake_error(400, "Open a WebSocket here.", _request_id())

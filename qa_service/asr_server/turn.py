@@ -1,8 +1,8 @@
 """One utterance on its way from its first sound to its final text: what is known and what is asked.
 
-Decided here: when the next look is due (about a second of new sound, more if looks are slow), that stable
-text stands still while a final is being decoded with it as its beginning, and which speculative final may
-become the final.
+Decided here: when the next look is due (a second of new sound, more under load or if looks are slow), that
+stable text stands still while a final is being decoded with it as its beginning, and which speculative final
+may become the final.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from qa_service.asr_server.segmenter import CAP_MS, CUT_SEARCH_MS
 FIRST_LOOK_MS: Final = (
     400  # of sound after the onset: about a word; with its decoding, 0.7 s until it is shown
 )
-LOOK_INTERVAL_MS: Final = 1_000  # of new sound
 _SENTENCE_GAP_MS: Final = 2_000  # a pause inside a number or a sentence; after more, something new is said
 _LANGUAGE_SOUND_MS: Final = 2_000  # padding included; below, detection errs even where it is sure
 _CLEAR: Final = 0.95  # probability of a language that more sound of the same utterance does not change
@@ -82,9 +81,9 @@ class Turn:
             and (self.look is None or not self.look.running)
         )
 
-    def plan_look(self, heard_ms: int) -> None:
-        """A look was asked for with the sound up to ``heard_ms``."""
-        self.look_due_ms = heard_ms + LOOK_INTERVAL_MS
+    def plan_look(self, heard_ms: int, interval_s: float) -> None:
+        """A look was asked for with the sound up to ``heard_ms``; the next may come ``interval_s`` later."""
+        self.look_due_ms = heard_ms + round(1000 * interval_s)
 
     def learn_cost(self, heard_ms: int, cost_s: float) -> None:
         """A look at the sound up to ``heard_ms`` took ``cost_s`` seconds: slow ones are made less often."""

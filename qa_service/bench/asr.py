@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import msgspec
-import numpy as np
 
 from qa_service.asr.endpoint import RecogniserEndpoint
 from qa_service.asr.session import make_http_session
@@ -27,18 +24,18 @@ from qa_service.asr_server.engines import SAMPLE_RATE_HZ, Engine, Hints, Segment
 from qa_service.asr_server.engines.whisper import WhisperEngine
 from qa_service.audio.line import LINE_RATE_HZ, to_float
 from qa_service.audio.resample import resample
-from qa_service.bench.listening import BenchError, Heard, Utterance, listen
+from qa_service.bench.legs import Legs, LegsBench
+from qa_service.bench.listening import BenchError, Heard, listen
 from qa_service.bench.recordings import (
     Recording,
     Track,
     corpus_recordings,
     first_speech,
-    idle_line,
     on_the_line,
     sample_recordings,
     unspoken_sounds,
 )
-from qa_service.bench.scoring import Score, percentile, score
+from qa_service.bench.scoring import Score, Spread, score, spread
 from qa_service.bench.serving import MeasuredServer, measured_server
 from qa_service.fetching import FetchError, default_cache_dir
 from qa_service.models import ensure
@@ -48,19 +45,7 @@ VERSION: Final = 1
 
 _TAIL_S: Final = 1.2  # of idle line after the silence that ends the last utterance
 _LANGUAGE_S: Final = 4.0
-_LEG_SPEECH_SHARE: Final = 0.45
 _ATTEMPTS_AT_ONCE: Final = 2  # sessions at a time where time does not count
-_MATCH_MS: Final = 1000  # how far from the reference end the end of an utterance may be to be the same
-
-
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """How a measure is spread; None of nothing."""
-
-    count: int
-    median: float | None
-    p95: float | None
-    p99: float | None
-    max: float | None
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,22 +90,6 @@ class Unspoken(msgspec.Struct, frozen=True, kw_only=True):
     texts: tuple[str, ...]
 
 
-class Legs(msgspec.Struct, frozen=True, kw_only=True):
-    """Live legs side by side."""
-
-    legs: int
-    seconds: float
-    finals: int
-    excess_ms: Spread
-    partial_gap_ms: Spread
-    """Between partials of an utterance, from its beginning to the first, from the last to its last sound."""
-    errors: int
-    loop_lag_ms: Spread
-    memory_mb: float
-    server_cores: float
-    """Processor time of the server per second."""
-
-
 class AsrReport(msgspec.Struct, frozen=True, kw_only=True):
     """What ``qa-service bench asr --json`` prints; None and empty where something was not measured."""
 
@@ -154,6 +123,8 @@ class AsrPlan:
     direct: bool = True
     legs: int = 0
     legs_s: float = 600.0
+    overload: bool = False
+    """Three times the legs in the second third of the time."""
     emotion: bool = True
     threads: int = 2
 
@@ -166,8 +137,12 @@ class _Take:
     heard: Heard
 
 
-async def measure_asr(plan: AsrPlan, tell: Callable[[str], None]) -> AsrReport:
+async def measure_asr(
+    plan: AsrPlan, tell: Callable[[str], None], tell_progress: Callable[[str], None] | None = None
+) -> AsrReport:
     """Start a server and measure it; ``tell`` gets a line whenever something is done.
+
+    ``tell_progress`` gets a line a minute of what takes many; None leaves that to ``tell``.
 
     Raises:
         BenchError: the server did not start, or a session was lost.
@@ -180,7 +155,7 @@ async def measure_asr(plan: AsrPlan, tell: Callable[[str], None]) -> AsrReport:
     ]
     config = ServerConfig(port=0, no_auth=True, threads=plan.threads, emotion=plan.emotion)
     async with measured_server(config) as server, make_http_session() as http:
-        bench = _Bench(plan, server, http, tell)
+        bench = _Bench(plan, server, http, tell, tell_progress or tell)
         if plan.legs:
             return await bench.measure_legs(recordings)
         return await bench.measure_recordings(recordings)
@@ -188,13 +163,19 @@ async def measure_asr(plan: AsrPlan, tell: Callable[[str], None]) -> AsrReport:
 
 class _Bench:
     def __init__(
-        self, plan: AsrPlan, server: MeasuredServer, http: aiohttp.ClientSession, tell: Callable[[str], None]
+        self,
+        plan: AsrPlan,
+        server: MeasuredServer,
+        http: aiohttp.ClientSession,
+        tell: Callable[[str], None],
+        tell_progress: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._server = server
         self._endpoint = RecogniserEndpoint(server.url)
         self._http = http
         self._tell = tell
+        self._tell_progress = tell_progress
 
     async def measure_recordings(self, recordings: Sequence[Recording]) -> AsrReport:
         await self._server.read_vitals()
@@ -222,45 +203,22 @@ class _Bench:
 
     async def measure_legs(self, recordings: Sequence[Recording]) -> AsrReport:
         """Legs that begin within ten seconds, each a conversation of its own."""
-        spoken = [r for r in recordings if r.text and r.seconds >= 1]
-        scripts = [_script(spoken, self._plan.legs_s, seed) for seed in range(self._plan.legs)]
-        silence_ms = self._plan.silences_ms[0]
-        before = await self._server.read_vitals()
-        begun = time.monotonic()
-
-        async def one(number: int, script: _Script) -> Heard | BenchError:
-            await asyncio.sleep(10.0 * number / max(1, len(scripts)))
-            try:
-                return await listen(self._http, self._endpoint, script.pcm, silence_ms=silence_ms)
-            except BenchError as error:
-                return error
-
-        answers = await asyncio.gather(*(one(n, script) for n, script in enumerate(scripts)))
-        elapsed = time.monotonic() - begun
-        vitals = await self._server.read_vitals()
-        heard = [(s, a) for s, a in zip(scripts, answers, strict=True) if isinstance(a, Heard)]
-        excess = [value for script, a in heard for value in _excesses(script.speech_ends_ms, a, silence_ms)]
-        gaps = [gap for _, a in heard for u in a.utterances.values() for gap in _gaps(u, silence_ms)]
-        legs = Legs(
-            legs=len(scripts),
-            seconds=self._plan.legs_s,
-            finals=sum(len(a.finals) for _, a in heard),
-            excess_ms=spread(excess),
-            partial_gap_ms=spread(gaps),
-            errors=len(scripts)
-            - len(heard)
-            + sum(u.failed is not None for _, a in heard for u in a.utterances.values()),
-            loop_lag_ms=spread(vitals.loop_lags_ms),
-            memory_mb=vitals.memory_mb,
-            server_cores=(vitals.cpu_s - before.cpu_s) / elapsed,
+        plan = self._plan
+        bench = LegsBench(
+            self._server,
+            self._http,
+            silence_ms=plan.silences_ms[0],
+            emotion=plan.emotion,
+            tell=self._tell_progress,
         )
+        result = await bench.measure(recordings, legs=plan.legs, seconds=plan.legs_s, overload=plan.overload)
         return AsrReport(
             version=VERSION,
             cores=os.cpu_count(),
-            emotion=self._plan.emotion,
-            legs=legs,
-            revisions=sum(_revisions(a) for _, a in heard),
-            memory_mb=vitals.memory_mb,
+            emotion=plan.emotion,
+            legs=result.figures,
+            revisions=sum(_revisions(heard) for heard in result.heard),
+            memory_mb=result.figures.memory_mb,
         )
 
     async def _take(self, recording: Recording, silence_ms: int) -> _Take:
@@ -318,37 +276,6 @@ class _Bench:
         return tuple(results)
 
 
-@dataclass(frozen=True, slots=True)
-class _Script:
-    """What one live leg says: recordings with pauses."""
-
-    pcm: bytes
-    speech_ends_ms: tuple[float, ...]
-
-
-def _script(recordings: Sequence[Recording], seconds: float, seed: int) -> _Script:
-    """Recordings in random order, with the pauses that make them 45 % of the time."""
-    generator = np.random.default_rng(seed)
-    parts, ends_ms, length = [], [], 0
-    while length < seconds * LINE_RATE_HZ:
-        recording = recordings[int(generator.integers(len(recordings)))]
-        pause_s = recording.seconds * (1 - _LEG_SPEECH_SHARE) / _LEG_SPEECH_SHARE
-        track = on_the_line(recording, max(1.2, pause_s * generator.uniform(0.6, 1.4)))
-        ends_ms.append(length * 1000 / LINE_RATE_HZ + track.speech_end_ms)
-        parts.append(track.pcm)
-        length += len(track.pcm) // 2
-    tail = idle_line(2.0).tobytes()
-    return _Script(b"".join([*parts, tail]), tuple(ends_ms))
-
-
-def spread(values: Iterable[float]) -> Spread:
-    """How values are spread, to a tenth."""
-    found = list(values)
-    median, p95, p99, highest = (percentile(found, share) for share in (0.5, 0.95, 0.99, 1.0))
-    rounded = [None if value is None else round(value, 1) for value in (median, p95, p99, highest)]
-    return Spread(count=len(found), median=rounded[0], p95=rounded[1], p99=rounded[2], max=rounded[3])
-
-
 def _latency(takes: Sequence[_Take], silence_ms: int, load: float) -> Latency:
     excesses = [_excess(take, silence_ms) for take in takes]
     first = [
@@ -369,29 +296,6 @@ def _excess(take: _Take, silence_ms: int) -> float | None:
     """How late the last final of a recording was, in ms."""
     finals = [u.final_at_ms for u in take.heard.utterances.values() if u.final_at_ms is not None]
     return max(finals) - take.track.speech_end_ms - silence_ms if finals else None
-
-
-def _excesses(speech_ends_ms: Sequence[float], heard: Heard, silence_ms: int) -> list[float]:
-    """How late the finals of a leg were at the ends of speech that utterances ended at."""
-    found = []
-    for end_ms in speech_ends_ms:
-        due_ms = end_ms + silence_ms
-        late = [
-            u.final_at_ms - due_ms
-            for u in heard.utterances.values()
-            if u.final_at_ms is not None and u.end_ms is not None and abs(u.end_ms - due_ms) < _MATCH_MS
-        ]
-        found += late[-1:]
-    return found
-
-
-def _gaps(utterance: Utterance, silence_ms: int) -> list[float]:
-    """Times between what is shown of an utterance while it is spoken, in ms."""
-    if utterance.start_ms is None or utterance.end_ms is None:
-        return []
-    end_ms = max(utterance.start_ms, utterance.end_ms - silence_ms)
-    times = [utterance.start_ms, *(at for at, _ in utterance.partials if at < end_ms), end_ms]
-    return [after - before for before, after in pairwise(times)]
 
 
 def _revisions(heard: Heard) -> int:

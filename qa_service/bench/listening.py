@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import pairwise
 
 import aiohttp
@@ -34,6 +35,10 @@ _FINISH_S = 120.0  # a server under load may have much to catch up with
 
 class BenchError(Exception):
     """A measurement could not be made; the message says why."""
+
+
+class SessionRefusedError(BenchError):
+    """The server has no room for the session: it answered 429."""
 
 
 @dataclass(slots=True)
@@ -64,6 +69,8 @@ class Heard:
 
     utterances: dict[str, Utterance] = field(default_factory=dict)
     lost: SessionLost | None = None
+    started: float = 0.0
+    """``time.monotonic`` when the first sound was spoken; 0 before."""
 
     @property
     def text(self) -> str:
@@ -101,13 +108,17 @@ async def listen(
     silence_ms: int,
     realtime: bool = True,
     emotion: bool = True,
+    into: Heard | None = None,
 ) -> Heard:
     """Play 8 kHz PCM to a server in a session of its own.
 
+    What comes is noted in ``into`` while it does, if that is given.
+
     Raises:
+        SessionRefusedError: the server answered 429.
         BenchError: the session was lost.
     """
-    heard = Heard()
+    heard = Heard() if into is None else into
     started: float | None = None
     opened = asyncio.Event()
 
@@ -130,7 +141,7 @@ async def listen(
     session.start()
     try:
         await opened.wait()
-        started = time.monotonic()
+        heard.started = started = time.monotonic()
         if heard.lost is None:
             await _play(session, pcm, started if realtime else None)
             session.finish()
@@ -138,6 +149,8 @@ async def listen(
     finally:
         await session.close()
     if heard.lost is not None:
+        if heard.lost.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise SessionRefusedError(f"the session was refused: {heard.lost.detail}")
         raise BenchError(f"the session was lost: {heard.lost.detail}")
     return heard
 

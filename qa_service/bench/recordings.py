@@ -98,11 +98,19 @@ def first_speech(recording: Recording, seconds: float) -> Recording:
 
 def speech_span(samples: Int16) -> tuple[int, int]:
     """The first sample of speech and the end of the last, by energy."""
+    frames = audible_frames(samples)
+    if not frames:
+        return 0, len(samples)
+    return frames[0] * _FRAME, min(len(samples), (frames[-1] + 1) * _FRAME)
+
+
+def audible_frames(samples: Int16) -> list[int]:
+    """Numbers of the 20-ms frames in which speech can be heard."""
     levels = frame_levels_db(samples)
     if not len(levels):
-        return 0, len(samples)
+        return []
     (loud,) = np.nonzero(levels >= np.percentile(levels, _LOUD_PERCENTILE) - _RANGE_DB)
-    return int(loud[0]) * _FRAME, min(len(samples), (int(loud[-1]) + 1) * _FRAME)
+    return [int(frame) for frame in loud]
 
 
 def frame_levels_db(samples: Int16) -> npt.NDArray[np.float64]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 _ONES: Final = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
@@ -36,6 +38,16 @@ _TEEN_END, _HUNDRED, _THOUSAND = 20, 100, 1000
 _HAN: Final = re.compile(r"([\u3400-\u4dbf\u4e00-\u9fff])")
 _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NUMBER: Final = re.compile(r"\d+(?:(?:st|nd|rd|th)\b)?")
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """How a measure is spread; None of nothing."""
+
+    count: int
+    median: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +162,11 @@ def _spell(value: int) -> str:
     unit, name = (_HUNDRED, "hundred") if value < _THOUSAND else (_THOUSAND, "thousand")
     count, rest = divmod(value, unit)
     return f"{_spell(count)} {name}" + (f" {_spell(rest)}" if rest else "")
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """How values are spread, to a tenth."""
+    found = list(values)
+    median, p95, p99, highest = (percentile(found, share) for share in (0.5, 0.95, 0.99, 1.0))
+    rounded = [None if value is None else round(value, 1) for value in (median, p95, p99, highest)]
+    return Spread(count=len(found), median=rounded[0], p95=rounded[1], p99=rounded[2], max=rounded[3])

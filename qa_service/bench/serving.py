@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ async def measured_server(config: ServerConfig) -> AsyncIterator[MeasuredServer]
 
 
 def _serve(pipe: multiprocessing.connection.Connection, config: ServerConfig) -> None:
+    # The terminal interrupts the whole group; the bench ends this process in its own time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.configure("console", "warning")
     uvloop.run(_serve_until_told(pipe, config))
 

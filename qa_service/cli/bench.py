@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import click
 import msgspec
 
-from qa_service.bench.asr import AsrPlan, AsrReport, Spread, measure_asr
+from qa_service.bench.asr import AsrPlan, AsrReport, measure_asr
+from qa_service.bench.bars import bars, table
+from qa_service.bench.legs import Legs
 from qa_service.bench.listening import BenchError
 from qa_service.bench.recordings import CorpusError
+from qa_service.bench.scoring import Spread
 from qa_service.cli.running import configure_logging, run
 from qa_service.settings import Settings
 
+_INTERRUPTED = 130  # what shells expect of a command that SIGINT ended
 
-@click.group()
+
+class _Bench(click.Group):
+    """The group, and the one command that needs the whole chain: what runs that stands above this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "alerts"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "alerts":
+            return super().get_command(ctx, cmd_name)
+        command = importlib.import_module("qa_service.demo.bench_alerts").alerts
+        assert isinstance(command, click.Command)  # noqa: S101 - it is ours
+        return command
+
+
+@click.group(cls=_Bench)
 def bench() -> None:
     """Measure this machine: accuracy, latency, load."""
 
@@ -24,7 +44,8 @@ def bench() -> None:
 Examples:
   qa-service bench asr                                  the project's samples, some minutes
   qa-service bench asr --speech-data DIR --json         and a corpus: DIR/manifest.jsonl
-  qa-service bench asr --legs 12 --seconds 600          live legs side by side"""
+  qa-service bench asr --legs 12 --seconds 600          live legs side by side
+  qa-service bench asr --legs 12 --overload             36 of them for a while"""
 )
 @click.option(
     "--speech-data",
@@ -45,6 +66,7 @@ Examples:
 @click.option(
     "--seconds", type=click.FloatRange(1), default=600.0, show_default=True, help="Length of the legs."
 )
+@click.option("--overload", is_flag=True, help="Three times the legs in the second third of the time.")
 @click.option(
     "--unspoken",
     type=click.FloatRange(0),
@@ -64,6 +86,7 @@ def asr(
     silences: tuple[int, ...],
     legs: int,
     seconds: float,
+    overload: bool,
     unspoken: float,
     no_emotion: bool,
     no_direct: bool,
@@ -82,16 +105,26 @@ def asr(
         direct=not no_direct,
         legs=legs,
         legs_s=seconds,
+        overload=overload,
         emotion=not no_emotion,
     )
+    if overload and not legs:
+        raise click.UsageError("--overload needs --legs: three times as many are played.")
     try:
-        report = run(measure_asr(plan, lambda line: click.echo(line, err=True) if verbose else None))
+        report = run(measure_asr(plan, _tell if verbose else lambda _line: None, _tell))
+    except KeyboardInterrupt:
+        _tell("interrupted; nothing is reported")
+        raise SystemExit(_INTERRUPTED) from None
     except (BenchError, CorpusError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
         click.echo("\n".join(_lines(report)))
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _lines(report: AsrReport) -> list[str]:
@@ -113,11 +146,32 @@ def _lines(report: AsrReport) -> list[str]:
     ]
     if legs := report.legs:
         lines.append(f"{legs.legs} legs, {legs.seconds:g} s: {legs.finals} finals, {legs.errors} errors")
+        lines += _legs_lines(legs)
         lines.append(f"  excess {_spread(legs.excess_ms)}; between partials {_spread(legs.partial_gap_ms)}")
         lines.append(f"  event loop late {_spread(legs.loop_lag_ms)}; {legs.server_cores:.2f} cores")
     if report.loop_lag_ms:
         lines.append(f"event loop late {_spread(report.loop_lag_ms)}")
     lines.append(f"confirmed text taken back {report.revisions} times; memory {report.memory_mb or 0:.0f} MB")
+    return [*lines, "", *table(bars(report))]
+
+
+def _legs_lines(legs: Legs) -> list[str]:
+    slope = legs.memory.slope_mb_per_h
+    trend = "no trend" if slope is None else f"{slope:+.0f} MB an hour since then"
+    memory = legs.memory
+    lines = [
+        f"  memory {memory.start_mb:.0f} MB at the start, {memory.warm_mb:.0f} warm",
+        f"    {memory.end_mb:.0f} at the end, {memory.max_mb:.0f} at most; {trend}",
+    ]
+    if over := legs.overload:
+        lines += [
+            f"  of {over.legs} legs {over.refused} were refused",
+            f"  {legs.finals_received} of {legs.finals_expected} utterances got their final",
+            f"  between partials before: {_spread(over.partial_gap_before_ms)}",
+            f"    during: {_spread(over.partial_gap_during_ms)}",
+            f"    after: {_spread(over.partial_gap_after_ms)}",
+            f"  excess during: {_spread(over.excess_during_ms)}",
+        ]
     return lines
 
 

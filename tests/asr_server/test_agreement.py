@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from qa_service.asr_server.agreement import Agreement, Shown, continued, units
+from qa_service.asr_server.agreement import Agreement, Shown, continued, joined, units
 
 
 def test_words_keep_the_blanks_before_them() -> None:
@@ -110,3 +110,19 @@ def test_no_beginning_of_what_was_said_is_ever_said_twice(said: str, count: int)
     beginning = "".join(units(said)[:count])
 
     assert continued(beginning, said) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "whole"),
+    [
+        ("", "The train", "The train"),
+        ("The train", "", "The train"),
+        ("The train", "to Leeds", "The train to Leeds"),
+        ("The train", " to Leeds", "The train to Leeds"),
+        ("Поезд", "в Москву", "Поезд в Москву"),
+        ("你好", "吗", "你好吗"),
+        ("你好", "OK", "你好 OK"),
+    ],
+)
+def test_texts_are_joined_as_their_script_asks_for(text: str, more: str, whole: str) -> None:
+    assert joined(text, more) == whole

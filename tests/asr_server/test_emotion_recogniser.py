@@ -46,13 +46,39 @@ def test_silence_is_not_judged(emotions: VoiceEmotions) -> None:
 def test_hearing_teaches_nothing_and_judging_teaches_the_service(
     emotions: VoiceEmotions, utterance: np.ndarray
 ) -> None:
-    untaught = emotions.service
     heard = emotions.hear(utterance)
-    after_hearing = emotions.service
+    assert emotions.past.norm.count == 0
     emotions.open().judge(heard)
 
-    assert after_hearing is untaught
-    assert emotions.service is not untaught
+    assert emotions.past.norm.count == 1
+    assert emotions.past.judged == len(emotions.past.scores) == 1
+
+
+def test_a_voice_has_a_distribution_and_a_rank(emotions: VoiceEmotions, utterance: np.ndarray) -> None:
+    estimate = emotions.open().judge(emotions.hear(utterance))
+
+    assert estimate.distribution is not None
+    assert sum(estimate.distribution.values()) == pytest.approx(1, abs=0.001)
+    assert 0 <= (estimate.anger_rank or -1) <= 1
+
+
+def test_a_speaker_goes_on_in_another_session(emotions: VoiceEmotions, utterance: np.ndarray) -> None:
+    """With the real model: four pieces of a call, whole and broken in the middle, in one service each."""
+    steady = VoiceEmotions(emotions.model)
+    heard = [emotions.hear(piece) for piece in np.array_split(np.tile(utterance, 2), 4)]
+    whole, broken, forgetful = steady.open(), emotions.open(), VoiceEmotions(emotions.model).open()
+    for voice in heard[:2]:
+        whole.judge(voice)
+        broken.judge(voice)
+    resumed = emotions.resume(broken.past())
+    assert resumed is not None
+    for voice in heard[2:]:
+        before, after, anew = whole.judge(voice), resumed.judge(voice), forgetful.judge(voice)
+
+        assert (after.label, after.confidence) == (before.label, before.confidence)
+        assert after.anger_score == pytest.approx(before.anger_score, abs=0.2)
+        assert after.anger_rank == pytest.approx(before.anger_rank, abs=0.01)
+        assert anew.anger_score != pytest.approx(before.anger_score, abs=0.2)
 
 
 def test_what_another_model_heard_is_refused(emotions: VoiceEmotions) -> None:

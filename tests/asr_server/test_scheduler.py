@@ -5,8 +5,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog.testing
 
-from qa_service.asr_server.scheduler import Job, Priority, Scheduler
+from qa_service.asr_server import load
+from qa_service.asr_server.load import Priority
+from qa_service.asr_server.scheduler import Job, Scheduler
 
 DEADLINE_S = 10.0
 
@@ -45,11 +48,11 @@ def gate() -> Iterator[Gate]:
     scheduler.close()
 
 
-async def test_finals_run_before_speculations_and_these_before_partials(gate: Gate) -> None:
+async def test_finals_run_before_speculations_and_what_can_wait_longer_after_them(gate: Gate) -> None:
     submit = gate.scheduler.submit
     jobs = [
         submit(Priority.PARTIAL, "a", gate.note("partial")),
-        submit(Priority.SPECULATIVE, "b", gate.note("speculation")),
+        submit(Priority.SPECULATIVE, "b", gate.note("speculation"), due_in_s=0.3),
         submit(Priority.FINAL, "c", gate.note("first final")),
         submit(Priority.FINAL, "d", gate.note("second final")),
     ]
@@ -102,9 +105,9 @@ async def test_finals_never_give_way(gate: Gate) -> None:
 
 
 async def test_a_promoted_speculation_runs_with_the_finals_and_only_once(gate: Gate) -> None:
-    first = gate.scheduler.submit(Priority.SPECULATIVE, "a", gate.note("first"))
-    second = gate.scheduler.submit(Priority.SPECULATIVE, "b", gate.note("second"))
-    gate.scheduler.promote(second, Priority.FINAL)
+    first = gate.scheduler.submit(Priority.SPECULATIVE, "a", gate.note("first"), due_in_s=0.5)
+    second = gate.scheduler.submit(Priority.SPECULATIVE, "b", gate.note("second"), due_in_s=0.6)
+    gate.scheduler.promote(second)
     await gate.open(first, second)
 
     assert gate.ran == ["second", "first"]
@@ -148,20 +151,42 @@ async def test_a_closed_scheduler_gives_up_what_waits_and_takes_nothing_new(gate
     assert late.future.cancelled()
 
 
-async def test_one_of_several_threads_is_kept_free_of_partials() -> None:
+async def test_partials_may_have_all_threads_while_no_final_is_expected() -> None:
     scheduler = Scheduler(threads=2, max_waiting_partials=8)
-    release, ran = threading.Event(), []
-
-    def partial() -> None:
-        assert release.wait(DEADLINE_S), "never released"
-        ran.append("partial")
-
-    partials = [scheduler.submit(Priority.PARTIAL, n, partial) for n in range(3)]
-    final = scheduler.submit(Priority.FINAL, "final", lambda: ran.append("final"))
-    async with asyncio.timeout(DEADLINE_S):
-        await final.result()
-        release.set()
-        await asyncio.gather(*(job.result() for job in partials))
+    both_run = threading.Barrier(3)
+    jobs = [scheduler.submit(Priority.PARTIAL, n, lambda: both_run.wait(DEADLINE_S)) for n in range(2)]
+    await asyncio.to_thread(both_run.wait, DEADLINE_S)
+    await asyncio.gather(*(job.result() for job in jobs))
     scheduler.close()
 
-    assert ran == ["final", "partial", "partial", "partial"]
+
+async def test_a_thread_is_kept_for_a_final_that_is_expected_and_given_back_after_a_while() -> None:
+    scheduler = Scheduler(threads=1, max_waiting_partials=8)
+    ran: list[str] = []
+    scheduler.expect_final("pausing", due_in_s=0.1)
+    partial = scheduler.submit(Priority.PARTIAL, "spoken", lambda: ran.append("partial"))
+    final = scheduler.submit(Priority.FINAL, "other", lambda: ran.append("final"))
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(partial.result(), final.result())
+    scheduler.close()
+
+    assert ran == ["final", "partial"]
+
+
+async def test_partials_are_suspended_while_finals_take_all_the_time_and_resumed_after_it(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "_HOLD_S", 0.0)
+    with structlog.testing.capture_logs() as logs:
+        finals = [gate.scheduler.submit(Priority.FINAL, n, gate.note(str(n))) for n in range(50)]
+        refused = gate.scheduler.submit(Priority.PARTIAL, "spoken", gate.note("partial"))
+        pause_s = gate.scheduler.partial_interval_s
+        await gate.open(*finals)
+        gate.scheduler.admit_session()
+        taken = gate.scheduler.submit(Priority.PARTIAL, "spoken", gate.note("partial"))
+        async with asyncio.timeout(DEADLINE_S):
+            await taken.result()
+
+    assert refused.future.cancelled()
+    assert pause_s == 2.0
+    assert [entry["event"] for entry in logs] == ["partials_suspended", "partials_resumed"]

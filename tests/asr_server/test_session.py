@@ -3,12 +3,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 
 from qa_service.asr_server import AsrServer, Models, ServerConfig, serve, session
+from qa_service.asr_server.emotion_recogniser import EmotionEstimate
 from qa_service.asr_server.engines import Hints, Segment, Transcript
 from qa_service.asr_server.engines.scripted import ScriptedEngine
 from qa_service.asr_server.voice_activity import LoudnessDetector
@@ -233,12 +233,6 @@ async def test_progress_is_told_only_to_who_asks_and_reaches_the_end(server: Asr
         assert all(time_ms <= started["audio_start_ms"] for time_ms in while_open)
 
 
-@dataclass(frozen=True)
-class Angry:
-    label: str | None = "angry"
-    confidence: float = 0.9
-
-
 class CountingEmotions:
     """Calls everybody angry, and counts how often it was made to listen."""
 
@@ -252,9 +246,15 @@ class CountingEmotions:
     def open(self) -> CountingEmotions:
         return self
 
-    def judge(self, heard: object) -> Angry:
+    def resume(self, _past: bytes) -> CountingEmotions:
+        return self
+
+    def judge(self, heard: object) -> EmotionEstimate:
         assert heard == "a voice"
-        return Angry()
+        return EmotionEstimate(label="angry", confidence=0.9)
+
+    def past(self) -> bytes:
+        return b"nothing"
 
 
 async def completed_with(emotions: CountingEmotions | None, *updates: dict) -> tuple[dict, int]:

@@ -5,8 +5,9 @@ import pytest
 from qa_service.asr_server.agreement import Shown
 from qa_service.asr_server.engines import Hints
 from qa_service.asr_server.engines.scripted import ScriptedEngine
+from qa_service.asr_server.load import Priority
 from qa_service.asr_server.recognition import Finding, UtteranceRecogniser
-from qa_service.asr_server.scheduler import Job, Priority
+from qa_service.asr_server.scheduler import Job
 from qa_service.asr_server.turn import Said, Speculation, Turn
 
 
@@ -14,7 +15,7 @@ def job() -> Job[Finding]:
     def work() -> Finding:
         raise NotImplementedError
 
-    return Job(Priority.PARTIAL, work, "turn", 0.0)
+    return Job(Priority.PARTIAL, "turn", 0.0, work, 0.0)
 
 
 def turn() -> Turn:
@@ -31,7 +32,7 @@ def turn() -> Turn:
 def test_looks_are_a_second_of_sound_apart() -> None:
     it = turn()
     due = [it.wants_look(1999), it.wants_look(2000)]
-    it.plan_look(2100)
+    it.plan_look(2100, 1.0)
 
     assert due == [False, True]
     assert (it.wants_look(3099), it.wants_look(3100)) == (False, True)
@@ -39,7 +40,7 @@ def test_looks_are_a_second_of_sound_apart() -> None:
 
 def test_slow_looks_are_made_less_often() -> None:
     it = turn()
-    it.plan_look(2000)
+    it.plan_look(2000, 1.0)
     it.learn_cost(2000, cost_s=1.5)
 
     assert (it.wants_look(4999), it.wants_look(5000)) == (False, True)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from qa_service.asr_server.audibility import VoiceFrame
 from qa_service.asr_server.engines.scripted import markers
 from qa_service.asr_server.errors import EngineError
-from qa_service.asr_server.voice_activity import FRAME_SAMPLES, LoudnessDetector, SileroDetector
+from qa_service.asr_server.voice_activity import FRAME_SAMPLES, LoudnessDetector, SileroDetector, push_all
 from qa_service.models import ensure
 
 
@@ -66,3 +67,32 @@ def test_silero_keeps_one_state_per_stream(cache_dir: Path) -> None:
     one.push(noise[::-1].copy())
 
     assert other.push(noise) == detector.open().push(noise)
+
+
+@pytest.mark.models
+def test_streams_judged_together_are_judged_as_they_would_be_alone(cache_dir: Path) -> None:
+    detector = SileroDetector(ensure("silero-vad", cache_dir))
+    generator = np.random.default_rng(4)
+    sounds = [voiced(generator, seconds) for seconds in (1.0, 2.0, 0.5, 1.5)]
+    alone = [detector.open().push(sound) for sound in sounds]
+    streams = [detector.open() for _ in sounds]
+    together: list[list[VoiceFrame]] = [[] for _ in sounds]
+    for begin in range(0, 16_000, 700):  # the shorter ones end earlier, and pieces are no whole frames
+        pieces = [sound[begin : begin + 700] for sound in sounds]
+        for frames, found in zip(together, push_all(list(zip(streams, pieces, strict=True))), strict=True):
+            frames.extend(found)
+
+    assert [len(frames) for frames in together] == [len(frames) for frames in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert [f.probability for f in one] == pytest.approx([f.probability for f in other], abs=1e-4)
+        assert [f.levels_db for f in one] == [f.levels_db for f in other]
+    assert max(f.probability for frames in alone for f in frames) > 0.1
+
+
+def voiced(generator: np.random.Generator, seconds: float) -> np.ndarray:
+    """Something like a vowel with a pitch of its own: many harmonics, in syllables."""
+    time_s = np.arange(round(seconds * 8000)) / 8000
+    pitch = generator.uniform(90, 220)
+    harmonics = sum(np.sin(2 * np.pi * pitch * k * time_s) / k for k in range(1, 15))
+    syllables = np.clip(np.sin(2 * np.pi * 3 * time_s), 0, 1)
+    return (0.1 * harmonics * syllables).astype(np.float32)

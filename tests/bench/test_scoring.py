@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from qa_service.bench.scoring import Score, edits, percentile, score
+from qa_service.bench.scoring import Score, edits, percentile, score, spread
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,14 @@ def test_a_percentile_is_one_of_the_values(share: float, value: int) -> None:
 
 def test_nothing_has_no_percentile() -> None:
     assert percentile([], 0.5) is None
+
+
+def test_a_spread_of_nothing_tells_so() -> None:
+    assert spread([]).count == 0
+    assert spread([]).median is None
+
+
+def test_a_spread_is_given_to_a_tenth() -> None:
+    found = spread(number / 3 for number in range(1, 101))
+
+    assert (found.count, found.median, found.p95, found.max) == (100, 16.7, 31.7, 33.3)

@@ -10,6 +10,7 @@ service the speaker's calm past sharpens the order.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +27,11 @@ CALM_PRIOR_WEIGHT: Final = 3
 # Utterances of one speaker that the service norm learns from: one long angry call in a new service would
 # otherwise become what is usual there, and its anger be called neutral.
 MOST_OF_ONE_SPEAKER: Final = 5
+# Of one speaker's utterances, the first so many are all ranked against later; of further ones ever fewer.
+ALL_RANKED_OF_ONE_SPEAKER: Final = 16
 _VARIANCE_FLOOR: Final = 0.05
+_PAST_HEAD: Final = struct.Struct("<HH")  # utterances heard, calm ones among them
+_MOST_COUNTED: Final = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,14 @@ class ServiceNorm:
         """The norm before the first utterance of `width` values."""
         return cls(0, np.zeros(width, np.float32), np.ones(width, np.float32))
 
+    @property
+    def trust(self) -> float:
+        """How much it counts against the training data's norm, 0 to 1."""
+        return self.count / (self.count + PRIOR_WEIGHT)
+
     def apply(self, values: Float32) -> Float32:
         """`values`, in units of the training norm, as seen by this service."""
-        trust = self.count / (self.count + PRIOR_WEIGHT)
+        trust = self.trust
         mean = trust * self.mean
         variance = trust * self.variance + (1 - trust)
         return np.asarray((values - mean) / np.sqrt(variance), dtype=np.float32)
@@ -86,6 +96,16 @@ class SpeakerPast:
         """Whether the service norm still learns from this speaker."""
         return self.heard < MOST_OF_ONE_SPEAKER
 
+    @property
+    def informs_ranks(self) -> bool:
+        """Whether the next utterance is one that later ones are ranked against.
+
+        Each of a call's first 16 is, then 8 more whenever their number doubles: a long angry call would
+        otherwise fill the recent past of a small service, and anger be nothing special there.
+        """
+        octave = max(self.heard // (ALL_RANKED_OF_ONE_SPEAKER // 2), 1).bit_length() - 1
+        return self.heard % (1 << octave) == 0
+
     def apply(self, values: Float32, usual_calm: Float32) -> Float32:
         """`values` less what sets this speaker's calm voice apart from `usual_calm`, the training data's."""
         if not self.calm:
@@ -99,3 +119,24 @@ class SpeakerPast:
         if not calm:
             return SpeakerPast(self.heard + 1, self.calm, self.calm_total)
         return SpeakerPast(self.heard + 1, self.calm + 1, self.calm_total + values)
+
+    def to_bytes(self) -> bytes:
+        """The state as bytes."""
+        counts = _PAST_HEAD.pack(min(self.heard, _MOST_COUNTED), min(self.calm, _MOST_COUNTED))
+        voice = self.calm_total / self.calm if self.calm else self.calm_total[:0]
+        return counts + voice.astype("<f4").tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, width: int) -> SpeakerPast:
+        """The state that `to_bytes` wrote of voices of ``width`` values.
+
+        Raises:
+            ValueError: ``data`` is nothing of the kind.
+        """
+        if len(data) < _PAST_HEAD.size:
+            raise ValueError("the past of a speaker is too short")
+        heard, calm = _PAST_HEAD.unpack_from(data)
+        voice = np.frombuffer(data[_PAST_HEAD.size :], "<f4").astype(np.float32)
+        if calm > heard or voice.size != (width if calm else 0) or not np.isfinite(voice).all():
+            raise ValueError("the past of a speaker contradicts itself")
+        return cls(heard, calm, voice * calm if calm else np.zeros(width, np.float32))
