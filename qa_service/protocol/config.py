@@ -66,12 +66,15 @@ class Extensions(msgspec.Struct, frozen=True, kw_only=True):
     a client that has sent it.
 
     ``progress``: send ``qa.progress`` events. ``emotion``: infer emotions from the voice at all.
-    ``emotion_detail``: give confidence, abstention and engine with each result.
+    ``emotion_detail``: give confidence, distribution, rank, abstention and engine with each result.
+    ``leg_state``: give with each final result what has been learnt of the speaker; a text is such a state,
+    handed out by an earlier session of the same leg, for this one to go on with.
     """
 
     progress: bool = False
     emotion: bool = True
     emotion_detail: bool = False
+    leg_state: bool | str = False
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,14 +8,15 @@ events (section 3) reach the server's shell as commands. How they look as JSON i
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from qa_service.protocol.config import SessionConfig
 
-EMOTIONS: Final = ("surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful")
-"""The labels of the protocol (section 4.8); clients must expect others too."""
+Emotion: TypeAlias = Literal["surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful"]
+"""A label of the protocol (section 4.8); clients must expect others too."""
+EMOTIONS: Final[tuple[Emotion, ...]] = get_args(Emotion)
 
 NEUTRAL: Final = "neutral"
 """What a server says when it has not computed, or may not compute, an emotion (section 8.1.6)."""
@@ -96,13 +97,23 @@ class ResultDetail(msgspec.Struct, frozen=True, kw_only=True):
     ``emotion_confidence`` is 0 to 1 or None; ``emotion_abstained`` says that the engine heard the utterance
     and would not decide; ``emotion_off`` that it was not allowed to look. In both cases the result's
     ``emotion`` stays ``neutral`` for clients that know no better. ``engine`` and ``model`` name who made it.
+
+    ``emotion_distribution`` gives each label that can come its probability, and ``other`` what is left.
+    ``anger_score`` is unbounded and means something only within one service: ``anger_rank`` is the share
+    (0 to 1) of the service's recent utterances at least as angry, ``anger_daily`` how many that is a day.
+    ``leg_state`` is for a later session of the same leg, see `Extensions`. Each is None where unknown.
     """
 
     emotion_confidence: float | None = None
     emotion_abstained: bool = False
     emotion_off: bool = False
+    emotion_distribution: dict[str, float] | None = None
+    anger_score: float | None = None
+    anger_rank: float | None = None
+    anger_daily: float | None = None
     engine: str = ""
     model: str = ""
+    leg_state: str | None = None
 
 
 class Partial(Event, frozen=True):
@@ -154,6 +165,13 @@ class Progress(Event, frozen=True):
     processed_ms: int
 
 
+class LegStateAnswer(Event, frozen=True):
+    """Our extension: whether the session goes on with the leg state it was given; if not, ``reason`` why."""
+
+    accepted: bool
+    reason: str | None = None
+
+
 class SessionFinished(Event, frozen=True):
     """All recognition is done; last event of the session (section 4.11)."""
 
@@ -191,6 +209,7 @@ ServerEvent = (
     | Completed
     | Failed
     | Progress
+    | LegStateAnswer
     | SessionFinished
     | ErrorEvent
     | Unknown
@@ -198,9 +217,14 @@ ServerEvent = (
 
 
 class Configure(msgspec.Struct, frozen=True):
-    """Client event ``session.update``, applied: the configuration that audio from here on is under."""
+    """Client event ``session.update``, applied: the configuration that audio from here on is under.
+
+    ``leg_state`` is a state of the leg to go on with, as the client gave it; `ServerSession.leg_state_answer`
+    tells what became of it.
+    """
 
     config: SessionConfig
+    leg_state: str | None = None
 
 
 class AppendAudio(msgspec.Struct, frozen=True):

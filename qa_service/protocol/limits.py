@@ -11,6 +11,9 @@ MAX_APPEND_BYTES: Final = 15 * 1024 * 1024
 MAX_MESSAGE_BYTES: Final = 21 * 1024 * 1024
 """Bytes of one text message that either side accepts: a full append in base64 (section 1.4)."""
 
+MAX_LEG_STATE_CHARS: Final = 4096
+"""Characters of a leg state, our extension (section 10); a longer one is refused unread."""
+
 FINISH_TIMEOUT_S: Final = 20.0
 """Seconds within which ``session.finished`` follows ``session.finish``; SDKs give up then (section 6.4)."""
 

@@ -19,6 +19,7 @@ from qa_service.protocol.events import (
     ErrorEvent,
     Failed,
     ItemCreated,
+    LegStateAnswer,
     Partial,
     Progress,
     ResultDetail,
@@ -238,6 +239,14 @@ class _Progress(msgspec.Struct, tag_field="type", tag="qa.progress"):
         return Progress(self.processed_ms)
 
 
+class _LegState(msgspec.Struct, tag_field="type", tag="qa.leg_state"):
+    accepted: bool
+    reason: str | None = None
+
+    def event(self) -> LegStateAnswer:
+        return LegStateAnswer(self.accepted, self.reason)
+
+
 class _Finished(msgspec.Struct, tag_field="type", tag="session.finished"):
     def event(self) -> SessionFinished:
         return SessionFinished()
@@ -267,6 +276,7 @@ _Message = (
     | _Completed
     | _Failed
     | _Progress
+    | _LegState
     | _Finished
     | _Error
 )

@@ -175,6 +175,8 @@ def _extensions(session: Members) -> Extensions:
     members = _object(session, "qa", "session.qa")
     given = {name: members[name] for name in Extensions.__struct_fields__ if members.get(name) is not None}
     for name, value in given.items():
+        if name == "leg_state" and isinstance(value, str):
+            continue
         if not isinstance(value, bool):
             raise InvalidValue(f"session.qa.{name}", "must be true or false")
     return Extensions(**given)

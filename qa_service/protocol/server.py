@@ -30,6 +30,7 @@ from qa_service.protocol.events import (
     Event,
     Failed,
     Finish,
+    LegStateAnswer,
     Partial,
     Progress,
     ResultDetail,
@@ -222,13 +223,13 @@ class ServerSession:
         return audio[:whole] if self._odd_byte else audio
 
     def _update(self, request: Request) -> Receipt:
-        config = updated_config(self._config, request)
+        config, leg_state = _without_leg_state(updated_config(self._config, request))
         if self._uncommitted_bytes:
             _require_same_audio(self._config, config)
         self._config = config
         self._extensions_asked = self._extensions_asked or asks_for_extensions(request)
         updated = SessionUpdated(self.session_id, self.model, config)
-        return Receipt((Configure(config),), self._texts((updated,)))
+        return Receipt((Configure(config, leg_state),), self._texts((updated,)))
 
     def _commit(self, request: Request) -> Receipt:
         if not self._config.manual:
@@ -333,7 +334,8 @@ class ServerSession:
         """The final result, and those of younger items that had to wait for it; none if it must wait itself.
 
         ``language`` None stands for the one asked for, ``emotion`` None for neutral. ``detail`` is sent only
-        to a client that asked for it; emotion and confidence are withheld where it has switched them off.
+        to a client that asked for it; all about emotion is withheld where it has switched that off, and the
+        leg state is then to hold nothing about the voice.
         """
         emotion, detail = self._permitted(emotion, detail)
         return self._texts(
@@ -358,6 +360,15 @@ class ServerSession:
         self._progress_ms = processed_ms
         self._turns.rule_out_before(processed_ms)
         return self._texts((Progress(processed_ms),))
+
+    def leg_state_answer(self, refused: str | None) -> tuple[str, ...]:
+        """Whether the leg state of a `Configure` was taken: ``refused`` None if so, else why not, in a word.
+
+        None is sent to a client that has finished: whatever it is told then is too late.
+        """
+        if self._finishing:
+            return ()
+        return self._texts((LegStateAnswer(refused is None, refused),))
 
     def finished(self) -> str:
         """``session.finished``, the last event: after the client's finish, when every item has its final."""
@@ -410,11 +421,15 @@ class ServerSession:
         detail = detail or ResultDetail()
         if not asked.emotion:
             emotion = None
-            detail = ResultDetail(emotion_off=True, engine=detail.engine, model=detail.model)
+            detail = ResultDetail(
+                emotion_off=True, engine=detail.engine, model=detail.model, leg_state=detail.leg_state
+            )
         elif detail.emotion_abstained:
             emotion = None
-        told = self._extensions_asked and (asked.emotion_detail or not asked.emotion)
-        return emotion or NEUTRAL, detail if told else None
+        if not asked.leg_state:
+            detail = msgspec.structs.replace(detail, leg_state=None)
+        told = asked.emotion_detail or asked.leg_state or not asked.emotion
+        return emotion or NEUTRAL, detail if self._extensions_asked and told else None
 
     def _texts(self, events: Iterable[Event]) -> tuple[str, ...]:
         if not self._created or self._finished:
@@ -423,6 +438,15 @@ class ServerSession:
             write_event(event, self._next_id("event"), extensions_asked=self._extensions_asked)
             for event in events
         )
+
+
+def _without_leg_state(config: SessionConfig) -> tuple[SessionConfig, str | None]:
+    """A configuration with the wish for leg states alone, and the state that stood in its place."""
+    given = config.extensions.leg_state
+    if not isinstance(given, str):
+        return config, None
+    extensions = msgspec.structs.replace(config.extensions, leg_state=True)
+    return msgspec.structs.replace(config, extensions=extensions), given
 
 
 def _require_same_audio(now: SessionConfig, asked: SessionConfig) -> None:

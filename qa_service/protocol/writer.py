@@ -21,6 +21,7 @@ from qa_service.protocol.events import (
     Event,
     Failed,
     ItemCreated,
+    LegStateAnswer,
     Partial,
     Progress,
     ResultDetail,
@@ -149,6 +150,10 @@ def _progress(event: Progress) -> Members:
     return {"processed_ms": event.processed_ms}
 
 
+def _leg_state(event: LegStateAnswer) -> Members:
+    return {"accepted": event.accepted, "reason": event.reason}
+
+
 def _error(event: ErrorEvent) -> Members:
     return {"error": msgspec.structs.asdict(event)}
 
@@ -169,6 +174,7 @@ _SERVER_EVENTS: Final[Mapping[type[Event], tuple[str, Callable[[Any], Members]]]
     Completed: ("conversation.item.input_audio_transcription.completed", _completed),
     Failed: ("conversation.item.input_audio_transcription.failed", _failed),
     Progress: ("qa.progress", _progress),
+    LegStateAnswer: ("qa.leg_state", _leg_state),
     SessionFinished: ("session.finished", _nothing),
     ErrorEvent: ("error", _error),
 }

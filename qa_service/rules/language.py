@@ -14,9 +14,9 @@ from typing import Final, Literal, TypeAlias, get_args
 import yaml
 from msgspec import Struct
 
-from qa_service.domain.emotions import EMOTIONS, Emotion
 from qa_service.domain.incidents import Audience, Severity
-from qa_service.rules.documents import Document
+from qa_service.protocol.events import EMOTIONS, Emotion
+from qa_service.rules.documents import Document, Fields
 from qa_service.rules.errors import PhraseError
 from qa_service.rules.phrases import compile_phrase
 
@@ -28,6 +28,8 @@ CLOSE_AFTER_MS: Final = 30_000
 MAX_ID_LENGTH: Final = 64
 
 _ID = re.compile(rf"(?=.{{1,{MAX_ID_LENGTH}}}$)[a-z0-9]+(?:-[a-z0-9]+)*")
+_TOP = re.compile(r"top ([0-9]{1,2}(?:\.[0-9]{1,3})?) ?%")
+_A_DAY = re.compile(r"([1-9][0-9]{0,5}) (?:a|per) day")
 _WINDOW = re.compile(r"([1-9]\d?) of last ([1-9]\d?) utterances?")
 
 Speaker: TypeAlias = Literal["agent", "customer", "any"]
@@ -47,9 +49,11 @@ class EmotionCondition(
 ):
     """The customer sounds so in ``needed`` of the last ``window`` utterances, the newest among them.
 
-    An utterance without a label never counts as one that does, be it that the model abstained or that
-    emotion may not be inferred, but takes up its place in the window. Only customers: nobody else's
-    emotion is ever recognised (``qa_service.domain.emotions``).
+    An utterance counts if everything that the condition asks holds of it: its label is one of ``emotions``
+    (none given: whatever its label), its rank and how many a day are as angry stay within their bounds. One
+    that does not count takes up its place in the window all the same. Without a label, be it that the model
+    abstained or that emotion may not be inferred, it never counts as one that has it. Only customers: nobody
+    else's emotion is ever recognised (``qa_service.domain.emotions``).
     """
 
     emotions: tuple[Emotion, ...]
@@ -57,7 +61,11 @@ class EmotionCondition(
     window: int
     min_confidence: float
     if_missing: IfMissing
-    """Whether a label counts that came without a confidence."""
+    """Whether a label counts that came without the confidence, rank or number a day that is asked for."""
+    top_share: float | None = None
+    """The highest anger rank that counts, 0 to 1."""
+    most_a_day: int | None = None
+    """Counts only what at most so many utterances a day are as angry as."""
 
 
 class SaidCondition(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="condition", tag="said"):
@@ -179,22 +187,63 @@ def _read_condition(document: Document, node: yaml.Node | None) -> Condition:
 
 def _read_emotion(document: Document, node: yaml.Node) -> EmotionCondition:
     fields = document.read_mapping(
-        node, "'emotion'", required=("leg", "is", "in"), optional=("min_confidence", "if_missing")
+        node,
+        "'emotion'",
+        required=("leg", "in"),
+        optional=("is", "min_confidence", "rank", "at_most", "if_missing"),
     )
     document.read_choice(
         fields.get("leg"), "whose emotion (only a customer's is recognised)", _FELT, "customer"
     )
     needed, window = _read_window(document, fields.get("in"))
+    emotions = _read_emotions(document, fields.get("is"))
+    _check_what_is_asked(document, node, fields, emotions)
     return EmotionCondition(
-        emotions=_read_emotions(document, fields.get("is")),
+        emotions=emotions,
         needed=needed,
         window=window,
         min_confidence=document.read_fraction(fields.get("min_confidence"), "'min_confidence'", 0.0),
-        if_missing=document.read_choice(fields.get("if_missing"), "'if_missing'", IF_MISSING, "pass"),
+        if_missing=document.read_choice(
+            fields.get("if_missing"), "'if_missing'", IF_MISSING, "pass" if "is" in fields else "fail"
+        ),
+        top_share=_read_top_share(document, fields.get("rank")),
+        most_a_day=_read_most_a_day(document, fields.get("at_most")),
     )
 
 
+def _check_what_is_asked(
+    document: Document, node: yaml.Node, fields: Fields, emotions: tuple[Emotion, ...]
+) -> None:
+    """Note what contradicts itself: ranks are of anger, and without a label something must be asked."""
+    ranked = fields.get("rank") or fields.get("at_most")
+    if "is" not in fields:
+        if ranked is None and isinstance(node, yaml.MappingNode):
+            document.note(node, "'emotion' lacks 'is', or 'rank' or 'at_most' in its place")
+        for key in ("min_confidence", "if_missing"):
+            if key in fields:
+                document.note(fields[key], f"{key!r} is about a label: expected 'is' as well")
+    elif ranked is not None and emotions != ("angry",):
+        document.note(fields["is"], "'rank' and 'at_most' are of anger alone: expected is: angry, or no 'is'")
+
+
+def _read_top_share(document: Document, node: yaml.Node | None) -> float | None:
+    match = document.read_match(node, "'rank' of the form: top 3%", _TOP)
+    if node is None or match is None:
+        return None
+    share = round(float(match[1]) / 100, 5)
+    if not share:
+        document.note(node, "'rank' must be more than the top 0%")
+    return share
+
+
+def _read_most_a_day(document: Document, node: yaml.Node | None) -> int | None:
+    match = document.read_match(node, "'at_most' of the form: 20 a day", _A_DAY)
+    return None if match is None else int(match[1])
+
+
 def _read_emotions(document: Document, node: yaml.Node | None) -> tuple[Emotion, ...]:
+    if node is None:
+        return ()
     nodes = document.read_list(node, "emotions") if isinstance(node, yaml.SequenceNode) else [node]
     return tuple(document.read_choice(each, "an emotion", EMOTIONS, "neutral") for each in nodes)
 

@@ -56,6 +56,8 @@ class Speech:
             end_ms=self.end_ms,
             emotion=self.body.emotion,
             emotion_confidence=self.body.emotion_confidence,
+            anger_rank=self.body.anger_rank,
+            anger_daily=self.body.anger_daily,
             engine=self.body.engine,
             model=self.body.model,
         )
@@ -87,13 +89,27 @@ def compile_utterance_test(condition: EmotionCondition | SaidCondition) -> Utter
 
 
 def _test_emotion(condition: EmotionCondition) -> Test:
-    def counts(speech: Speech) -> bool:
-        body = speech.body
+    missing_passes = condition.if_missing == "pass"
+
+    def has_label(body: Utterance) -> bool:
         if body.emotion_abstained or body.emotion not in condition.emotions:
             return False
         if body.emotion_confidence is None:
-            return condition.if_missing == "pass"
+            return missing_passes
         return body.emotion_confidence >= condition.min_confidence
+
+    def is_within(value: float | None, most: float | None) -> bool:
+        if most is None:
+            return True
+        return missing_passes if value is None else value <= most
+
+    def counts(speech: Speech) -> bool:
+        body = speech.body
+        return (
+            (not condition.emotions or has_label(body))
+            and is_within(body.anger_rank, condition.top_share)
+            and is_within(body.anger_daily, condition.most_a_day)
+        )
 
     return counts
 

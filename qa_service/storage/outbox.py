@@ -1,27 +1,22 @@
 """The way out: how the relay takes events from the outbox, publishes them and strikes them off.
 
-Calls are spread over :data:`SHARDS` shards. A :meth:`Outbox.take` locks the shards it can get, so that
-one relay at a time publishes a call's events, and holds its transaction open until the caller leaves
-the block: what was deleted by then is gone for good, anything else is there again for the next take.
-Within a take, rows stand in the order in which they were written. The caller publishes a call's rows in
-that order, stops that call at its first failure and deletes only what the broker has acknowledged.
+Calls are spread over :data:`SHARDS` shards. A :meth:`PostgresOutbox.take` locks the shards it can get, so
+that one relay at a time publishes a call's events, and holds its transaction open until the caller leaves the
+block: what was deleted by then is gone for good, anything else is there again for the next take.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
-from typing import Any, Protocol
-from uuid import UUID
+from contextlib import asynccontextmanager
+from typing import Any, Final
 from zlib import crc32
 
 import sqlalchemy as sa
-from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from qa_service.domain.writes import OutboxTopic
+from qa_service.outbox import OutboxRow, TakeBounds
 from qa_service.storage import tables
 from qa_service.storage.database import Database
 
@@ -35,71 +30,18 @@ CHANNEL = "qa_outbox"
 ADVISORY_NAMESPACE = 0x7161_6F78
 """First key of the shard locks ("qaox"), to keep apart from other programs' advisory locks."""
 
+LOOKED_AT_PER_ROW: Final = 4
+"""Rows looked at for each that a take may hold: it bounds what a long backlog costs a take. When the oldest
+are all of a few calls, the take holds less than it might, and the next one goes on."""
+
 
 def shard_of(call_id: str) -> int:
     """Tell the shard of a call, 0 … ``SHARDS - 1``: the same in every process and release."""
     return crc32(call_id.encode(errors="surrogatepass")) % SHARDS
 
 
-class OutboxRow(Struct, frozen=True, kw_only=True):
-    """One event waiting to be published."""
-
-    id: int
-    """Grows in the order of writing, within a call at least."""
-    event_id: UUID
-    call_id: str
-    call_seq: int
-    topic: OutboxTopic
-    type: str
-    data: bytes
-    created_at: datetime
-    """When the row was written (aware, the database's clock): "row durable" in the event's stamps."""
-
-
-class OutboxTake(Protocol):
-    """Rows taken for publishing, and the means to strike them off."""
-
-    @property
-    def rows(self) -> tuple[OutboxRow, ...]:
-        """The oldest rows of the locked shards, by ``id``."""
-        ...
-
-    @property
-    def shards(self) -> tuple[int, ...]:
-        """The shards that were free and are locked until the block is left."""
-        ...
-
-    async def delete(self, ids: Collection[int]) -> None:
-        """Strike off published rows; they are gone once the block is left without an exception."""
-        ...
-
-
-class Outbox(Protocol):
-    """What the relay needs of the store; one relay loop per object."""
-
-    def take(self, shards: Sequence[int], limit: int) -> AbstractAsyncContextManager[OutboxTake]:
-        """Lock those of ``shards`` that nobody else holds and take their ``limit`` oldest rows.
-
-        Leaving the block commits the deletions and frees the shards. An exception in the block, or a
-        lost connection, puts everything back: what had been published is published again.
-        """
-        ...
-
-    async def wait_for_rows(self, timeout: float) -> bool:  # noqa: ASYNC109 - a quiet end is a result here, not an error
-        """Return True as soon as rows may have come since the last take began, False after ``timeout`` s.
-
-        True at once on the first call. A False is no proof of emptiness (another relay may have let go of
-        a shard): take again all the same.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Stop listening."""
-        ...
-
-
 class PostgresOutbox:
-    """The outbox in PostgreSQL; see :class:`Outbox`.
+    """The outbox in PostgreSQL; see :class:`qa_service.outbox.Outbox`.
 
     All methods raise :class:`~qa_service.storage.errors.StoreUnavailable` when the database cannot be
     reached; the caller tries again after a pause. Listening keeps one connection of the pool for itself,
@@ -114,7 +56,7 @@ class PostgresOutbox:
         self._listening = False
 
     @asynccontextmanager
-    async def take(self, shards: Sequence[int], limit: int) -> AsyncIterator[PostgresTake]:
+    async def take(self, shards: Sequence[int], bounds: TakeBounds) -> AsyncIterator[PostgresTake]:
         """See :meth:`Outbox.take`."""
         self._news.clear()  # before reading: what is announced from now on may not be in this take
         async with self._database.transaction() as connection:
@@ -122,7 +64,16 @@ class PostgresOutbox:
                 # Two statements on purpose: the rows must be read by a snapshot taken after the locks, or
                 # they could include what the previous holder has just published and deleted.
                 locked = tuple(await connection.scalars(_LOCK_SHARDS, {"shards": list(shards)}))
-                found = await connection.execute(_OLDEST_ROWS, {"shards": list(locked), "limit": limit})
+                found = await connection.execute(
+                    _OLDEST_ROWS,
+                    {
+                        "shards": list(locked),
+                        "without_calls": list(bounds.without_calls),
+                        "rows": bounds.rows,
+                        "rows_per_call": bounds.rows_per_call,
+                        "looked_at": bounds.rows * LOOKED_AT_PER_ROW,
+                    },
+                )
                 rows = tuple(OutboxRow(**row) for row in found.mappings())
             yield PostgresTake(self._database, connection, locked, rows)
 
@@ -162,7 +113,7 @@ class PostgresOutbox:
 
 
 class PostgresTake:
-    """Rows taken in one open transaction; see :class:`OutboxTake`."""
+    """Rows taken in one open transaction; see :class:`qa_service.outbox.OutboxTake`."""
 
     def __init__(
         self,
@@ -189,20 +140,32 @@ _LOCK_SHARDS = (
     .select_from(sa.func.unnest(sa.bindparam("shards", type_=sa.ARRAY(sa.Integer))).alias("shard"))
     .where(sa.func.pg_try_advisory_xact_lock(ADVISORY_NAMESPACE, _SHARD))
 )
-_OLDEST_ROWS = (
+_COLUMNS = [tables.outbox.c[name] for name in OutboxRow.__struct_fields__]
+_OLDEST = (
     sa.select(
-        tables.outbox.c.id,
-        tables.outbox.c.event_id,
-        tables.outbox.c.call_id,
-        tables.outbox.c.call_seq,
-        tables.outbox.c.topic,
-        tables.outbox.c.type,
-        tables.outbox.c.data,
-        tables.outbox.c.created_at,
+        *_COLUMNS,
+        sa.func.row_number()
+        .over(partition_by=tables.outbox.c.call_id, order_by=tables.outbox.c.id)
+        .label("place_in_call"),
     )
-    .where(tables.outbox.c.shard == sa.any_(sa.bindparam("shards", type_=sa.ARRAY(sa.SmallInteger))))
-    .order_by(tables.outbox.c.id)
-    .limit(sa.bindparam("limit", type_=sa.Integer))
+    .where(
+        tables.outbox.c.id.in_(
+            sa.select(tables.outbox.c.id)
+            .where(
+                tables.outbox.c.shard == sa.any_(sa.bindparam("shards", type_=sa.ARRAY(sa.SmallInteger))),
+                tables.outbox.c.call_id != sa.all_(sa.bindparam("without_calls", type_=sa.ARRAY(sa.Text))),
+            )
+            .order_by(tables.outbox.c.id)
+            .limit(sa.bindparam("looked_at", type_=sa.Integer))
+        )
+    )
+    .subquery()
+)
+_OLDEST_ROWS = (
+    sa.select(*(_OLDEST.c[column.name] for column in _COLUMNS))
+    .where(_OLDEST.c.place_in_call <= sa.bindparam("rows_per_call", type_=sa.Integer))
+    .order_by(_OLDEST.c.id)
+    .limit(sa.bindparam("rows", type_=sa.Integer))
 )
 _DELETE_ROWS = sa.delete(tables.outbox).where(
     tables.outbox.c.id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))

@@ -23,6 +23,7 @@ _UTTERANCES = (
         _entry.c.emotion,
         _entry.c.emotion_confidence,
         _entry.c.emotion_abstained,
+        _entry.c.anger_rank,
         _entry.c.language,
         _entry.c.start_ms,
         _entry.c.end_ms,

@@ -6,13 +6,15 @@ import asyncio
 from dataclasses import replace
 
 import aiohttp
+from msgspec import structs
 
 from qa_service.asr.endpoint import RecogniserEndpoint
 from qa_service.asr.session import RecogniserSession, SessionLimits, SessionLost
+from qa_service.domain.actions import AbandonSession, Append, FinishSession, OpenSession
 from qa_service.domain.arrival import Arrival
 from qa_service.domain.coverage import ReleasedGap, ReleasedQuiet, ReleasedUtterance
-from qa_service.domain.leg import AbandonSession, Append, FinishSession, Leg, LegLimits, OpenSession
-from qa_service.protocol import Extensions, ServerEvent, SessionConfig, TurnDetection
+from qa_service.domain.leg import Leg, LegLimits
+from qa_service.protocol import Completed, Extensions, ServerEvent, SessionConfig, TurnDetection
 
 SPEED = 5
 """Leaves every time-out of the leg at least 0.4 s, which the server on this machine keeps easily."""
@@ -27,15 +29,22 @@ class LiveLeg:
     """Give it audio with :meth:`play`; then it tells what became of it."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, endpoint: RecogniserEndpoint, *, extensions: bool = True
+        self,
+        http: aiohttp.ClientSession,
+        endpoint: RecogniserEndpoint,
+        *,
+        extensions: bool = True,
+        remembers: bool = False,
     ) -> None:
+        """``remembers``: offer each session what the one before has learnt, as the worker does."""
         self._http = http
         self._endpoint = endpoint
         self._config = SessionConfig(
             sample_rate=RATE,
             turn_detection=TurnDetection(threshold=0.0, silence_duration_ms=SILENCE_MS),
-            extensions=Extensions(progress=extensions),
+            extensions=Extensions(progress=extensions, emotion_detail=extensions),
         )
+        self._remembers = remembers
         limits = LegLimits(silence_ms=SILENCE_MS, final_timeout_s=10.0)
         self._leg = Leg(codec="pcm_s16le", rate=RATE, limits=limits)
         self._sessions: dict[int, RecogniserSession] = {}
@@ -72,6 +81,11 @@ class LiveLeg:
         """Every word that was released, in order."""
         utterances = (release for release in self._releases if isinstance(release, ReleasedUtterance))
         return [word for utterance in utterances for word in utterance.result.transcript.split()]
+
+    @property
+    def results(self) -> list[Completed]:
+        """The results that were released, in order."""
+        return [release.result for release in self._releases if isinstance(release, ReleasedUtterance)]
 
     @property
     def gaps(self) -> list[ReleasedGap]:
@@ -124,8 +138,12 @@ class LiveLeg:
             self.lost.append(lost.reason)
             self._leg.session_lost(number, now=self._now())
 
+        config = self._config
+        if self._remembers:
+            state = self._leg.recogniser_state or True
+            config = structs.replace(config, extensions=structs.replace(config.extensions, leg_state=state))
         session = RecogniserSession(
-            self._http, self._endpoint, self._config, on_event=hear, on_lost=lose, limits=replace(LIMITS)
+            self._http, self._endpoint, config, on_event=hear, on_lost=lose, limits=replace(LIMITS)
         )
         self._sessions[number] = session
         session.start()

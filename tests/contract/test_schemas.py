@@ -18,8 +18,8 @@ from qa_service.contract import (
     encode_record,
 )
 from qa_service.domain.announcements import AlertData, PartialData, Stamps, UtteranceData
-from qa_service.domain.emotions import EMOTIONS
 from qa_service.domain.incidents import Evidence
+from qa_service.protocol.events import EMOTIONS
 from tests.contract import strategies
 
 SCHEMAS = importlib.resources.files("qa_service.contract") / "schemas"

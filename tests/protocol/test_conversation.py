@@ -44,7 +44,11 @@ configs = st.builds(
         prefix_padding_ms=st.integers(0, 5000),
     ),
     extensions=st.builds(
-        Extensions, progress=st.booleans(), emotion=st.booleans(), emotion_detail=st.booleans()
+        Extensions,
+        progress=st.booleans(),
+        emotion=st.booleans(),
+        emotion_detail=st.booleans(),
+        leg_state=st.booleans(),
     ),
 )
 

@@ -15,6 +15,7 @@ from qa_service.protocol.events import (
     Event,
     Failed,
     ItemCreated,
+    LegStateAnswer,
     Partial,
     Progress,
     ResultDetail,
@@ -50,6 +51,7 @@ events = st.one_of(
     st.builds(Failed, words, st.none() | texts, texts, st.none() | texts),
     st.builds(ErrorEvent, texts, st.none() | texts, texts, st.none() | texts, st.none() | texts),
     st.builds(Progress, milliseconds),
+    st.builds(LegStateAnswer, st.booleans(), st.none() | st.text()),
     st.just(Cleared()),
     st.just(SessionFinished()),
 )

@@ -263,6 +263,17 @@ def test_our_extensions_replace_the_old_ones_whole():
     assert before == updated({}, before)
 
 
+@pytest.mark.parametrize("wish", [True, False, "a state", ""])
+def test_a_leg_state_is_a_wish_or_the_state_itself(wish):
+    """Extension: whether the text is any good is for the recogniser to say."""
+    assert wish == updated({"qa": {"leg_state": wish}}).extensions.leg_state
+
+
+def test_a_leg_state_that_is_neither_is_refused():
+    """Extension."""
+    assert refused({"qa": {"leg_state": 1}}).param == "session.qa.leg_state"
+
+
 @pytest.mark.parametrize(("session", "asks"), [({"qa": {}}, True), ({"qa": None}, False), ({}, False)])
 def test_an_update_with_our_object_asks_for_the_echo(session, asks):
     """Extension: only a client that asked is answered in kind."""

@@ -267,6 +267,7 @@ def test_the_extensions_are_echoed_to_a_client_that_asked(session):
             "progress": True,
             "emotion": True,
             "emotion_detail": False,
+            "leg_state": False,
         }
 
 
@@ -682,6 +683,64 @@ def test_a_switched_off_emotion_leaves_no_trace(detail):
         result["qa"]["emotion_confidence"],
         result["qa"]["emotion_abstained"],
     ) == ("neutral", True, None, False)
+
+
+@pytest.mark.parametrize("emotion", [True, False])
+def test_a_leg_state_is_given_with_results_to_a_client_that_asked(emotion):
+    """Extension: `leg_state`, in which the caller leaves the voice out where emotion is off."""
+    result = result_under({"leg_state": True, "emotion": emotion}, detail=ResultDetail(leg_state="state"))
+
+    assert result["qa"]["leg_state"] == "state"
+
+
+def test_a_leg_state_is_kept_from_a_client_that_did_not_ask():
+    """Extension: opt-in."""
+    result = result_under({"emotion_detail": True}, detail=ResultDetail(leg_state="state"))
+
+    assert result["qa"]["leg_state"] is None
+
+
+def test_a_switched_off_emotion_leaves_neither_distribution_nor_rank():
+    """Extension: what was not to be inferred is not told."""
+    detail = ResultDetail(
+        emotion_distribution={"angry": 1.0}, anger_score=3.0, anger_rank=0.01, anger_daily=4.0
+    )
+    told = result_under({"emotion": False}, emotion="angry", detail=detail)["qa"]
+
+    assert [told[name] for name in ("emotion_distribution", "anger_score", "anger_rank", "anger_daily")] == [
+        None,
+        None,
+        None,
+        None,
+    ]
+
+
+def test_a_leg_state_that_is_offered_is_handed_to_the_recogniser_once(session):
+    """Extension: the echo says that states are handed out, and does not repeat it."""
+    receipt = session.receive_text(update(qa={"leg_state": "state"}))
+    (updated,) = map(json.loads, receipt.replies)
+    (configure,) = receipt.commands
+    (again,) = session.receive_text(update()).commands
+
+    assert (configure.leg_state, configure.config.extensions.leg_state) == ("state", True)
+    assert updated["session"]["qa"]["leg_state"] is True
+    assert (again.leg_state, again.config.extensions.leg_state) == (None, True)
+
+
+@pytest.mark.parametrize(("refused", "accepted"), [(None, True), ("malformed", False)])
+def test_what_became_of_a_leg_state_is_told(session, refused, accepted):
+    """Extension: never an error, for the session goes on."""
+    (text,) = session.leg_state_answer(refused)
+    answer = json.loads(text)
+
+    assert (answer["type"], answer["accepted"], answer["reason"]) == ("qa.leg_state", accepted, refused)
+
+
+def test_after_finish_a_leg_state_is_not_answered(session):
+    """Section 7.6: nothing but results is sent then."""
+    session.receive_text(event("session.finish"))
+
+    assert session.leg_state_answer(None) == ()
 
 
 def test_a_server_may_switch_emotions_off_for_clients_that_know_nothing_of_it():

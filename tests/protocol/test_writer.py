@@ -14,6 +14,7 @@ from qa_service.protocol.events import (
     ErrorEvent,
     Failed,
     ItemCreated,
+    LegStateAnswer,
     Partial,
     Progress,
     ResultDetail,
@@ -155,6 +156,11 @@ def written(event, **options):
             id="4.12",
         ),
         pytest.param(Progress(1200), {"type": "qa.progress", "processed_ms": 1200}, id="extension"),
+        pytest.param(
+            LegStateAnswer(accepted=False, reason="other_model"),
+            {"type": "qa.leg_state", "accepted": False, "reason": "other_model"},
+            id="extension-leg-state",
+        ),
     ],
 )
 def test_each_server_event_has_the_members_of_its_section(event, members):
@@ -171,6 +177,7 @@ def test_the_extension_object_is_in_the_session_only_for_a_client_that_asked():
         "progress": True,
         "emotion": True,
         "emotion_detail": False,
+        "leg_state": False,
     }
     assert "session" not in written(Cleared(), extensions_asked=True)
 
@@ -184,8 +191,13 @@ def test_the_detail_of_a_result_stands_under_qa(result):
         "emotion_confidence": None,
         "emotion_abstained": True,
         "emotion_off": False,
+        "emotion_distribution": None,
+        "anger_score": None,
+        "anger_rank": None,
+        "anger_daily": None,
         "engine": "whisper",
         "model": "base",
+        "leg_state": None,
     }
 
 
@@ -230,7 +242,12 @@ def test_an_update_says_null_for_manual_mode_and_an_empty_object_for_no_wishes()
 
     assert session["turn_detection"] is None
     assert session["input_audio_transcription"] == {}
-    assert session["qa"] == {"progress": False, "emotion": True, "emotion_detail": False}
+    assert session["qa"] == {
+        "progress": False,
+        "emotion": True,
+        "emotion_detail": False,
+        "leg_state": False,
+    }
 
 
 @given(st.binary(max_size=4000))

@@ -128,7 +128,10 @@ def _steps() -> st.SearchStrategy[tuple[Any, ...]]:
     emotion = st.sampled_from((None, "angry", "angry", "angry", "angry", "sad", "neutral"))
     confidence = st.sampled_from((None, 0.3, 0.5, 0.9, 0.9))
     abstained = st.sampled_from((False, False, False, False, True))
-    utterance = st.tuples(st.just("say"), lead, span, st.sampled_from(TEXTS), emotion, confidence, abstained)
+    rank, daily = st.sampled_from((None, 0.0, 0.02, 0.03, 0.2)), st.sampled_from((None, 0.0, 20.0, 20.5))
+    anger = st.tuples(rank, daily)
+    words = st.sampled_from(TEXTS)
+    utterance = st.tuples(st.just("say"), lead, span, words, emotion, confidence, abstained, anger)
     return st.one_of(
         utterance,
         utterance,
@@ -145,7 +148,7 @@ def _play(dialogue: Dialogue, leg: str, step: tuple[Any, ...]) -> None:
     kind, *rest = step
     now = dialogue._ends[leg]
     if kind == "say":
-        lead, span, text, emotion, confidence, abstained = rest
+        lead, span, text, emotion, confidence, abstained, (rank, daily) = rest
         dialogue.say(
             leg,
             text,
@@ -154,6 +157,8 @@ def _play(dialogue: Dialogue, leg: str, step: tuple[Any, ...]) -> None:
             emotion=None if abstained else emotion,
             emotion_confidence=confidence,
             emotion_abstained=abstained,
+            anger_rank=rank,
+            anger_daily=daily,
         )
     elif kind == "hush":
         dialogue.hush(leg, now + rest[0])

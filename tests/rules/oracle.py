@@ -173,11 +173,16 @@ def _counts(condition: EmotionCondition | SaidCondition, body: object) -> bool:
     assert isinstance(body, Utterance)
     if isinstance(condition, SaidCondition):
         return any(re.search(PATTERNS[phrase], body.text, re.IGNORECASE) for phrase in condition.phrases)
-    if body.emotion is None or body.emotion_abstained or body.emotion not in condition.emotions:
-        return False
-    if body.emotion_confidence is None:
-        return condition.if_missing == "pass"
-    return body.emotion_confidence >= condition.min_confidence
+    asked = []
+    if condition.emotions:
+        if body.emotion is None or body.emotion_abstained or body.emotion not in condition.emotions:
+            return False
+        confidence = body.emotion_confidence
+        asked.append(None if confidence is None else confidence >= condition.min_confidence)
+    for value, most in ((body.anger_rank, condition.top_share), (body.anger_daily, condition.most_a_day)):
+        if most is not None:
+            asked.append(None if value is None else value <= most)
+    return all(condition.if_missing == "pass" if answer is None else answer for answer in asked)
 
 
 # Silence

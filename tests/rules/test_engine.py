@@ -39,6 +39,11 @@ EVERYTHING = (
     "{emotion: {leg: customer, is: angry, in: 1 of last 1 utterance, min_confidence: 0.5}}",
     "{emotion: {leg: customer, is: [angry, sad], in: 2 of last 3 utterances, if_missing: fail}}",
     "{emotion: {leg: customer, is: angry, in: 2 of last 10 utterances}}",
+    "{emotion: {leg: customer, is: angry, rank: top 3%, in: 1 of last 1 utterance}}",
+    "{emotion: {leg: customer, is: angry, rank: top 3%, in: 2 of last 3 utterances, if_missing: fail}}",
+    "{emotion: {leg: customer, is: angry, at_most: 20 a day, in: 1 of last 1 utterance}}",
+    "{emotion: {leg: customer, rank: top 3%, in: 2 of last 3 utterances}}",
+    "{emotion: {leg: customer, rank: top 10%, at_most: 20 a day, in: 1 of last 2 utterances}}",
     "{said: {leg: customer, any_of: ['cancel * contract', 'pay [num] euros']}}",
     "{said: {leg: any, any_of: ['i guarantee']}}",
     "{said: {leg: agent, any_of: ['i guarantee', 'cancel * contract']}}",
@@ -170,6 +175,53 @@ def test_low_confidence_does_not_count() -> None:
     log.feel("customer", "angry", 0, 1_000, 0.49).feel("customer", "angry", 1_000, 2_000, 0.49)
 
     assert run(rule_set(ANGRY), log.entries) == []
+
+
+TOP = "{emotion: {leg: customer, is: angry, rank: top 3%, in: 1 of last 1 utterance}}"
+DAILY = "{emotion: {leg: customer, is: angry, at_most: 20 a day, in: 1 of last 1 utterance}}"
+
+
+def felt(emotion: str | None = "angry", **anger: float | None) -> list[LogEntry]:
+    """A log of one utterance, ranked like this."""
+    told = {"emotion": emotion, "emotion_confidence": None if emotion is None else 0.9, **anger}
+    abstained = emotion is None and anger != {}
+    return (
+        Dialogue()
+        .begin("customer")
+        .say("customer", "x", 0, 1_000, emotion_abstained=abstained, **told)
+        .entries
+    )
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(0.0, 1), (0.03, 1), (0.0301, 0), (None, 1)])
+def test_anger_counts_by_its_rank_in_the_service(rank: float | None, expected: int) -> None:
+    changes = run(rule_set(TOP), felt(anger_rank=rank))
+
+    assert expected == len(changes)
+    assert [piece.anger_rank for change in changes for piece in change.evidence] == [rank] * expected
+
+
+@pytest.mark.parametrize(("daily", "expected"), [(0.0, 1), (20.0, 1), (20.1, 0), (None, 1)])
+def test_anger_counts_by_how_many_a_day_are_as_angry(daily: float | None, expected: int) -> None:
+    assert expected == len(run(rule_set(DAILY), felt(anger_daily=daily)))
+
+
+@pytest.mark.parametrize("rule", [TOP, DAILY])
+def test_a_label_without_rank_counts_as_the_rule_says(rule: str) -> None:
+    assert run(rule_set(rule.replace("}}", ", if_missing: fail}}")), felt()) == []
+
+
+def test_rank_does_without_a_label_but_not_without_a_rank() -> None:
+    rule = TOP.replace("is: angry, ", "")
+
+    assert len(run(rule_set(rule), felt(None, anger_rank=0.01))) == 1
+    assert len(run(rule_set(rule), felt("happy", anger_rank=0.01))) == 1
+    assert run(rule_set(rule), felt(None)) == []
+    assert run(rule_set(rule), felt("angry")) == []
+
+
+def test_a_high_rank_of_another_label_is_no_anger() -> None:
+    assert run(rule_set(TOP), felt("happy", anger_rank=0.0)) == []
 
 
 def test_anger_of_two_customers_is_not_added_up() -> None:

@@ -68,6 +68,26 @@ def test_a_good_file_is_read_with_its_defaults() -> None:
     assert quiet.close_after_ms == 0
 
 
+@pytest.mark.parametrize(
+    ("asked", "understood"),
+    [
+        ("is: angry, rank: top 3%", (("angry",), 0.03, None, "pass")),
+        ("is: [angry], rank: top 0.5 %", (("angry",), 0.005, None, "pass")),
+        ("is: angry, at_most: 20 a day, if_missing: fail", (("angry",), None, 20, "fail")),
+        ("rank: top 12.5%, at_most: 100000 per day", ((), 0.125, 100_000, "fail")),
+    ],
+)
+def test_an_emotion_is_asked_for_by_its_rank(
+    schema: dict[str, Any], asked: str, understood: tuple[Any, ...]
+) -> None:
+    source = GOOD.replace("is: angry", asked).replace(", min_confidence: 0.5, if_missing: fail", "")
+    when = read_rules(source, "rules.yaml")[0].when
+
+    assert isinstance(when, EmotionCondition)
+    assert (when.emotions, when.top_share, when.most_a_day, when.if_missing) == understood
+    jsonschema.validate(yaml.safe_load(source), schema)
+
+
 # What to replace in the good file, by what, and the message; the schema refuses these too.
 MALFORMED = [
     (
@@ -110,6 +130,33 @@ MALFORMED = [
     ),
     ("min_confidence: 0.5", "min_confidence: 1.5", "'min_confidence': a number from 0 to 1"),
     ("min_confidence: 0.5", "min_confidence: high", "'min_confidence': a number from 0 to 1"),
+    ("min_confidence: 0.5", "rank: top 3", "9:77: expected 'rank' of the form: top 3%; found 'top 3'"),
+    ("min_confidence: 0.5", "rank: 3%", "expected 'rank' of the form: top 3%; found '3%'"),
+    ("min_confidence: 0.5", "rank: 3", "expected 'rank' of the form: top 3%; found the number '3'"),
+    ("min_confidence: 0.5", "rank: top 100%", "expected 'rank' of the form: top 3%"),
+    ("min_confidence: 0.5", "rank: top 0.0%", "9:77: 'rank' must be more than the top 0%"),
+    (
+        "min_confidence: 0.5",
+        "at_most: 20",
+        "9:80: expected 'at_most' of the form: 20 a day; found the number",
+    ),
+    ("min_confidence: 0.5", "at_most: 0 a day", "expected 'at_most' of the form: 20 a day"),
+    ("min_confidence: 0.5", "at_most: 20 an hour", "expected 'at_most' of the form: 20 a day"),
+    (
+        "is: angry, in: 2 of last 3 utterances, min_confidence: 0.5",
+        "is: happy, in: 2 of last 3 utterances, rank: top 3%",
+        "9:36: 'rank' and 'at_most' are of anger alone: expected is: angry, or no 'is'",
+    ),
+    (
+        "is: angry, in: 2 of last 3 utterances, min_confidence: 0.5, if_missing: fail",
+        "in: 2 of last 3 utterances",
+        "9:16: 'emotion' lacks 'is', or 'rank' or 'at_most' in its place",
+    ),
+    (
+        "is: angry, in: 2 of last 3 utterances, min_confidence: 0.5",
+        "in: 2 of last 3 utterances, rank: top 3%",
+        "9:86: 'if_missing' is about a label: expected 'is' as well",
+    ),
     ("if_missing: fail", "if_missing: maybe", "expected 'if_missing': 'pass' or 'fail'; found 'maybe'"),
     (
         "close_after: 1.5m",

@@ -61,6 +61,7 @@ def a_leg(leg_id: str = "customer", call_id: str = "call-1", **changes: Any) -> 
         "covered_until": 16000,
         "ordinal": 1,
         "covered_seq": 55,
+        "recogniser_state": "AbC=",
         "paused": False,
         "ended": False,
     }
@@ -123,7 +124,15 @@ def every_kind_of_entry(call_id: str = "call-1") -> tuple[LogEntry, ...]:
         source_offset=12,
     )
     redactions = (Redaction("card_number", 3, 9), Redaction("cvv", 12, 15))
-    said = an_utterance(call_id=call_id, redactions=redactions, final_at=ORIGIN_TS + 1500)
+    said = an_utterance(
+        call_id=call_id,
+        redactions=redactions,
+        final_at=ORIGIN_TS + 1500,
+        emotion_distribution={"neutral": 0.75, "other": 0.25},
+        anger_score=-3.5,
+        anger_rank=0.5,
+        anger_daily=100.0,
+    )
     bodies: tuple[tuple[str | None, Body], ...] = (
         (None, CallStarted("abc", ORIGIN_TS)),
         ("customer", a_started_leg(attributes={"n": 1})),

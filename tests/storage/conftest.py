@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 import sqlalchemy as sa
 
+from qa_service.outbox import Outbox
 from qa_service.storage import tables
 from qa_service.storage.database import Database
-from qa_service.storage.outbox import Outbox, PostgresOutbox
+from qa_service.storage.outbox import PostgresOutbox
 from qa_service.storage.store import PostgresStore, Store
 from qa_service.testing.store import MemoryOutbox, MemoryStore
 

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from qa_service.outbox import TakeBounds
 from qa_service.storage import store as store_module
 from qa_service.storage.database import Database
 from qa_service.storage.errors import Fenced, SchemaMissing, StoreRefused, StoreUnavailable
@@ -68,7 +69,7 @@ async def test_a_commit_of_unknown_outcome_stores_the_batch_exactly_once(proxy, 
     found = await store.load_call("call-1")
     assert found is not None
     assert found.entries == every_kind_of_entry()
-    async with PostgresOutbox(proxied).take(range(64), 10) as take:
+    async with PostgresOutbox(proxied).take(range(64), TakeBounds(rows=10, rows_per_call=10)) as take:
         assert len(take.rows) == 1
     await store.write(a_batch(claim, 2))
 
@@ -163,7 +164,7 @@ async def test_a_lost_listener_wakes_the_relay_and_is_set_up_again(database):
     outbox, store = PostgresOutbox(database), PostgresStore(database)
     claim = await store.claim(TOPIC, 3, "w")
     await outbox.wait_for_rows(10)
-    async with outbox.take(range(64), 10):
+    async with outbox.take(range(64), TakeBounds(rows=10, rows_per_call=10)):
         pass
     await close_the_other_connections(database)
 
@@ -171,7 +172,7 @@ async def test_a_lost_listener_wakes_the_relay_and_is_set_up_again(database):
 
     async with asyncio.timeout(20):
         while await outbox.wait_for_rows(0.1):  # until a fresh listener has nothing to tell
-            async with outbox.take(range(64), 10):
+            async with outbox.take(range(64), TakeBounds(rows=10, rows_per_call=10)):
                 pass
     await store.write(a_batch(claim, 1, outbox=(an_event(),)))
     assert await outbox.wait_for_rows(10)

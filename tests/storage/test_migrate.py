@@ -34,6 +34,15 @@ EVERY_RELATION = """
 """
 
 
+EVERY_COLUMN = """
+    SELECT concat_ws(' ', c.oid::regclass, a.attname, col_description(c.oid, a.attnum), c.relacl)
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('qa', 'report'))
+        AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY 1
+"""
+
+
 async def relations(url: str) -> list[str]:
     return await column(url, EVERY_RELATION)
 
@@ -72,12 +81,13 @@ async def test_up_down_and_up_again_ends_where_it_began(empty_database_url):
 
 
 async def test_each_migration_can_be_taken_back_by_itself(empty_database_url):
-    await migrate.upgrade(empty_database_url, "0001")
-    before = await relations(empty_database_url)
-    await migrate.upgrade(empty_database_url, "0002")
-    await migrate.downgrade(empty_database_url, "0001")
+    for revision in ("0001", "0002"):
+        await migrate.upgrade(empty_database_url, revision)
+        before = await relations(empty_database_url), await column(empty_database_url, EVERY_COLUMN)
+        await migrate.upgrade(empty_database_url, f"{int(revision) + 1:04}")
+        await migrate.downgrade(empty_database_url, revision)
 
-    assert await relations(empty_database_url) == before
+        assert (await relations(empty_database_url), await column(empty_database_url, EVERY_COLUMN)) == before
 
 
 async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database_url):

@@ -7,10 +7,15 @@ import time
 
 import pytest
 
+from qa_service.outbox import TakeBounds
 from qa_service.storage.outbox import SHARDS, shard_of
 from tests.storage.builders import TOPIC, a_batch, an_event, an_id
 
 ALL = range(SHARDS)
+
+
+def within(rows: int, *, per_call: int = 1000, without: tuple[str, ...] = ()) -> TakeBounds:
+    return TakeBounds(rows=rows, rows_per_call=per_call, without_calls=without)
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ async def test_events_come_out_as_they_were_written_in_the_order_of_writing(stor
     await store.write(a_batch(claim, 1, outbox=events[:2]))
     await store.write(a_batch(claim, 2, outbox=events[2:]))
 
-    async with outbox.take(ALL, 100) as take:
+    async with outbox.take(ALL, within(100)) as take:
         rows = take.rows
 
     fields = ("event_id", "call_id", "call_seq", "topic", "type", "data")
@@ -55,18 +60,42 @@ async def test_events_come_out_as_they_were_written_in_the_order_of_writing(stor
 async def test_a_take_is_bounded_and_has_the_oldest(store, claim, outbox):
     await store.write(a_batch(claim, outbox=tuple(an_event(name) for name in "abcd")))
 
-    async with outbox.take(ALL, 2) as take:
+    async with outbox.take(ALL, within(2)) as take:
         assert names(take.rows) == "ab"
+
+
+async def test_a_take_has_the_oldest_of_each_call_and_only_so_many(store, claim, outbox):
+    events = [an_event(name, "long") for name in "abcde"] + [an_event(name, "short") for name in "fg"]
+    await store.write(a_batch(claim, outbox=tuple(events)))
+
+    async with outbox.take(ALL, within(100, per_call=2)) as take:
+        assert names(take.rows) == "abfg"
+
+
+async def test_a_long_backlog_of_one_call_does_not_fill_a_take(store, claim, outbox):
+    events = [an_event(f"{n}", "long") for n in range(7)] + [an_event("g", "short")]
+    await store.write(a_batch(claim, outbox=tuple(events)))
+
+    async with outbox.take(ALL, within(2, per_call=1)) as take:
+        assert [row.call_id for row in take.rows] == ["long", "short"]
+
+
+async def test_calls_that_are_left_out_are_not_taken(store, claim, outbox):
+    calls = {"a": "stuck", "b": "other", "c": "stuck", "d": "third"}
+    await store.write(a_batch(claim, outbox=tuple(an_event(name, call) for name, call in calls.items())))
+
+    async with outbox.take(ALL, within(2, without=("stuck", "unheard of"))) as take:
+        assert names(take.rows) == "bd"
 
 
 async def test_deleted_rows_are_gone_and_the_others_come_again(store, claim, outbox):
     await store.write(a_batch(claim, outbox=tuple(an_event(name) for name in "abcd")))
-    async with outbox.take(ALL, 100) as take:
+    async with outbox.take(ALL, within(100)) as take:
         await take.delete([row.id for row in take.rows[:2]])
         await take.delete([take.rows[3].id])
         await take.delete([])
 
-    async with outbox.take(ALL, 100) as take:
+    async with outbox.take(ALL, within(100)) as take:
         assert names(take.rows) == "c"
 
 
@@ -74,14 +103,14 @@ async def test_an_exception_in_the_block_puts_everything_back(store, claim, outb
     await store.write(a_batch(claim, outbox=(an_event("a"),)))
 
     async def fail_to_publish() -> None:
-        async with outbox.take(ALL, 100) as take:
+        async with outbox.take(ALL, within(100)) as take:
             await take.delete([row.id for row in take.rows])
             raise OSError("broker is gone")
 
     with pytest.raises(OSError, match="broker is gone"):
         await fail_to_publish()
 
-    async with outbox.take(ALL, 100) as take:
+    async with outbox.take(ALL, within(100)) as take:
         assert names(take.rows) == "a"
 
 
@@ -89,7 +118,7 @@ async def test_only_the_shards_asked_for_are_taken(store, claim, outbox):
     await store.write(a_batch(claim, outbox=(an_event("a", "call-a"), an_event("b", "call-b"))))
     assert shard_of("call-a") != shard_of("call-b")
 
-    async with outbox.take([shard_of("call-b")], 100) as take:
+    async with outbox.take([shard_of("call-b")], within(100)) as take:
         assert take.shards == (shard_of("call-b"),)
         assert names(take.rows) == "b"
 
@@ -98,13 +127,13 @@ async def test_a_shard_is_taken_by_one_relay_at_a_time(backend, store, claim, ou
     await store.write(a_batch(claim, outbox=(an_event("a", "call-a"), an_event("b", "call-b"))))
     other = backend.outbox()
 
-    async with outbox.take([shard_of("call-a")], 100) as mine:
+    async with outbox.take([shard_of("call-a")], within(100)) as mine:
         assert names(mine.rows) == "a"
-        async with other.take(ALL, 100) as theirs:
+        async with other.take(ALL, within(100)) as theirs:
             assert names(theirs.rows) == "b"
             assert shard_of("call-a") not in theirs.shards
 
-    async with other.take(ALL, 100) as theirs:
+    async with other.take(ALL, within(100)) as theirs:
         assert names(theirs.rows) == "ab"
 
 
@@ -117,7 +146,7 @@ async def test_no_event_is_taken_twice_by_relays_side_by_side(backend, store, cl
         outbox = backend.outbox()
         async with asyncio.timeout(30):
             while True:
-                async with outbox.take(shards, 7) as take:
+                async with outbox.take(shards, within(7)) as take:
                     published.extend(take.rows)
                     await take.delete([row.id for row in take.rows])
                     if not take.rows and len(take.shards) == len(shards):
@@ -134,7 +163,7 @@ async def test_no_event_is_taken_twice_by_relays_side_by_side(backend, store, cl
 
 async def test_a_waiting_relay_is_woken_by_a_write(store, claim, outbox):
     await outbox.wait_for_rows(10)
-    async with outbox.take(ALL, 100):
+    async with outbox.take(ALL, within(100)):
         pass
     waiting = asyncio.create_task(outbox.wait_for_rows(20))
     await asyncio.sleep(0)
@@ -148,7 +177,7 @@ async def test_a_waiting_relay_is_woken_by_a_write(store, claim, outbox):
 
 async def test_a_write_between_take_and_wait_is_not_missed(store, claim, outbox):
     await outbox.wait_for_rows(10)
-    async with outbox.take(ALL, 100):
+    async with outbox.take(ALL, within(100)):
         await store.write(a_batch(claim, outbox=(an_event("a"),)))
 
     assert await outbox.wait_for_rows(10)
@@ -160,7 +189,7 @@ async def test_the_first_wait_returns_at_once_since_rows_may_have_come_before(ou
 
 async def test_a_wait_ends_after_its_time_when_nothing_comes(outbox):
     await outbox.wait_for_rows(10)
-    async with outbox.take(ALL, 100):
+    async with outbox.take(ALL, within(100)):
         pass
 
     assert not await outbox.wait_for_rows(0.05)

@@ -79,7 +79,9 @@ def the_main_call() -> Writer:
     call.leg("customer", "customer")
     call.say("customer", 1, 3, "hello hello", "neutral")
     call.say("agent", 4, 5, "yes sir")
-    call.say("customer", 6, 9, "no no no", "angry", emotion_confidence=0.9)
+    ranked = {"anger_score": 7.25, "anger_rank": 0.02, "anger_daily": 12.5}
+    told = {"emotion_distribution": {"angry": 0.9, "other": 0.1}, **ranked}
+    call.say("customer", 6, 9, "no no no", "angry", emotion_confidence=0.9, **told)
     call.say("agent", 8, 10, "please wait a moment now")
     call.say("customer", 10, 11, "你好你好", None, emotion_abstained=True, language="zh")
     call.gap("agent", 12, 14)
@@ -242,7 +244,13 @@ async def test_emotion_timeline_of_the_main_call_knows_the_customer_alone(main_c
         "text": "no no no",
         "engine": "asr-server",
         "model": "base",
+        "anger_rank": 0.02,
+        "anger_daily": 12.5,
+        "anger_score": 7.25,
+        "emotion_distribution": {"angry": 0.9, "other": 0.1},
     }
+    assert [row["anger_rank"] for row in found] == [None, 0.02, None, None]
+    assert found[0]["emotion_distribution"] is None
 
 
 async def test_alert_log_of_the_main_call(main_call, select):

@@ -14,6 +14,7 @@ from qa_service.storage import rows
 text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)
 number = st.integers(-(2**63), 2**63 - 1)
 attributes = st.dictionaries(text, text | st.integers(-(2**31), 2**31) | st.booleans(), max_size=3)
+distribution = st.none() | st.dictionaries(text, st.floats(0, 1), max_size=3)
 redactions = st.lists(st.builds(Redaction, st.sampled_from(["cvv"]), number, number), max_size=2).map(tuple)
 
 
@@ -28,7 +29,7 @@ def values(hint):
 
 
 def bodies(kind):
-    special = {"attributes": attributes, "redactions": redactions}
+    special = {"attributes": attributes, "redactions": redactions, "emotion_distribution": distribution}
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
     return st.builds(
         kind, **{name: special[name] if name in special else values(hint) for name, hint in fields.items()}

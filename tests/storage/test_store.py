@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from qa_service.domain.writes import StoredCall
+from qa_service.outbox import TakeBounds
 from qa_service.storage.errors import Fenced, StoreRefused, WriteOutOfOrder
 from tests.storage.builders import (
     TOPIC,
@@ -25,7 +26,7 @@ replace = msgspec.structs.replace
 
 
 async def events_waiting(backend) -> list:
-    async with backend.outbox().take(range(64), 1000) as take:
+    async with backend.outbox().take(range(64), TakeBounds(rows=1000, rows_per_call=1000)) as take:
         return [row.event_id for row in take.rows]
 
 
