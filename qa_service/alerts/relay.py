@@ -1,7 +1,8 @@
 """From the outbox to Kafka: at least once, a call's events in order, one bad call stopping nobody else.
 
 The next event of a call is sent only once the one before is acknowledged; calls go side by side. A failure
-stops its call for this round and leaves its rows where they are. Rows are struck off in the transaction that
+stops its call and leaves its rows where they are; the call is left out for a while, so that others get their
+turn. Rows are struck off in the transaction that
 took them, so whatever goes wrong in between (broker, database, this process) means a repeat, with the same
 event id, never a loss. The relay tries for ever: it is made ready or not by what the last round has shown.
 
@@ -25,16 +26,17 @@ import structlog
 
 from qa_service import metrics
 from qa_service.alerts.cloudevents import encode_event
+from qa_service.alerts.stuck_calls import Failure, StuckCalls
 from qa_service.backoff import Backoff
+from qa_service.outbox import TakeBounds
 from qa_service.web.health import Check, Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
-    from uuid import UUID
 
     from qa_service.domain.writes import OutboxTopic
+    from qa_service.outbox import Outbox, OutboxRow
 
 _log = structlog.get_logger(__name__)
 
@@ -45,76 +47,11 @@ _ACKNOWLEDGED_WITHIN_S: Final = 10.0
 # Beyond it without a round, or an acknowledgement within one, the relay is stuck.
 _STUCK_AFTER_S: Final = 60.0
 _TAKE_LIMIT: Final = 500
+# A call's events go one after another: a take lasts as long as the call with the most of them.
+_ROWS_PER_CALL: Final = 50
+# Each may have one event with the producer, which keeps it until the broker has answered.
+_MOST_STUCK: Final = 500
 _BACKOFF: Final = Backoff(first_s=0.25, ceiling_s=10.0)
-
-
-class OutboxRow(Protocol):
-    """An event that waits to be published."""
-
-    @property
-    def id(self) -> int:
-        """Grows in the order of writing."""
-        ...
-
-    @property
-    def event_id(self) -> UUID:
-        """The event's identity, the same in each repeat."""
-        ...
-
-    @property
-    def call_id(self) -> str:
-        """Whose event it is."""
-        ...
-
-    @property
-    def call_seq(self) -> int:
-        """Position in the call's log."""
-        ...
-
-    @property
-    def topic(self) -> OutboxTopic:
-        """Which of our topics it goes to."""
-        ...
-
-    @property
-    def type(self) -> str:
-        """CloudEvents type."""
-        ...
-
-    @property
-    def data(self) -> bytes:
-        """A JSON object."""
-        ...
-
-    @property
-    def created_at(self) -> datetime:
-        """When the row became durable; aware."""
-        ...
-
-
-class OutboxTake(Protocol):
-    """Rows held by an open transaction."""
-
-    @property
-    def rows(self) -> Sequence[OutboxRow]:
-        """The oldest rows, in order of writing."""
-        ...
-
-    async def delete(self, ids: Collection[int]) -> None:
-        """Strike off what is published."""
-        ...
-
-
-class Outbox(Protocol):
-    """What the relay needs of the store."""
-
-    def take(self, shards: Sequence[int], limit: int) -> AbstractAsyncContextManager[OutboxTake]:
-        """Rows of those of ``shards`` that nobody else holds, in one transaction."""
-        ...
-
-    async def wait_for_rows(self, timeout: float) -> bool:  # noqa: ASYNC109 - a quiet end is a result
-        """Return when rows may have come, or after ``timeout`` seconds."""
-        ...
 
 
 class Producer(Protocol):
@@ -144,8 +81,17 @@ class _Round:
     """What became of one take."""
 
     acknowledged: tuple[int, ...]
-    failures: tuple[str, ...]
-    is_full: bool
+    failures: tuple[Failure, ...] = ()
+    has_more: bool = False
+    """Whether rows were left behind for no other reason than the bounds of a take."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """An event that the producer has."""
+
+    call_id: str
+    task: asyncio.Task[None]
 
 
 class Relay:
@@ -164,6 +110,8 @@ class Relay:
         *,
         shards: Sequence[int],
         limit: int = _TAKE_LIMIT,
+        rows_per_call: int = _ROWS_PER_CALL,
+        most_stuck: int = _MOST_STUCK,
         backoff: Backoff = _BACKOFF,
         poll_s: float = _POLL_S,
         acknowledged_within_s: float = _ACKNOWLEDGED_WITHIN_S,
@@ -174,11 +122,13 @@ class Relay:
         self._topics = topics
         self._shards = shards
         self._limit = limit
+        self._rows_per_call = rows_per_call
         self._backoff = backoff
+        self._stuck = StuckCalls(backoff, most=most_stuck)
         self._poll_s = poll_s
         self._acknowledged_within_s = acknowledged_within_s
         # By row id: what the producer has and the broker has not acknowledged yet.
-        self._under_way: dict[int, asyncio.Future[Any]] = {}
+        self._under_way: dict[int, _Sending] = {}
         # Unix seconds; for stamps and ages alone.
         self._clock = clock
         self._outbox_check = Check(ok=False, detail="not looked at yet")
@@ -195,21 +145,19 @@ class Relay:
             await self._run_rounds(stop)
         finally:
             for sending in self._under_way.values():
-                sending.cancel()
+                sending.task.cancel()
 
     async def _run_rounds(self, stop: asyncio.Event) -> None:
         failed_rounds = 0
         while not stop.is_set():
             self.heartbeat.beat()
-            progress = await self._try_round()
-            if progress is None or (progress.failures and not progress.acknowledged):
+            done = await self._try_round()
+            if done is None or (done.failures and self._stuck.is_full):
                 await _rest(stop, self._backoff.delay_s(failed_rounds, random.random()))  # noqa: S311 - jitter
                 failed_rounds += 1
                 continue
             failed_rounds = 0
-            if progress.failures:
-                await _rest(stop, self._backoff.bound_s(0))
-            elif not progress.is_full:
+            if not done.has_more:
                 await self._await_rows(stop)
 
     async def _try_round(self) -> _Round | None:
@@ -222,20 +170,21 @@ class Relay:
         if not self._outbox_check.ok and self._outbox_check.detail != "not looked at yet":
             _log.info("outbox_reached_again")
         self._outbox_check = Check(ok=True, detail="taken from")
-        if done.acknowledged or done.failures:
-            self._judge_kafka(done)
+        self._judge_kafka(done)
         return done
 
     async def _publish_once(self) -> _Round:
         began = time.monotonic()
-        async with self._outbox.take(self._shards, self._limit) as take:
+        left_out = self._stuck.left_out(began)
+        bounds = TakeBounds(rows=self._limit, rows_per_call=self._rows_per_call, without_calls=left_out)
+        async with self._outbox.take(self._shards, bounds) as take:
+            self._forget_settled({row.id for row in take.rows}, left_out)
             self._note_age(take.rows)
-            self._forget_settled({row.id for row in take.rows})
-            if not take.rows:
-                return _Round((), (), is_full=False)
             done = await self._publish_calls(take.rows)
             await take.delete(done.acknowledged)
-        metrics.RELAY_BATCH.observe(time.monotonic() - began)
+        self._stuck.settle(done.failures, left_out=left_out, now=time.monotonic())
+        if take.rows:
+            metrics.RELAY_BATCH.observe(time.monotonic() - began)
         return done
 
     async def _publish_calls(self, rows: Sequence[OutboxRow]) -> _Round:
@@ -246,10 +195,11 @@ class Relay:
         return _Round(
             acknowledged=tuple(row_id for acknowledged, _ in results for row_id in acknowledged),
             failures=tuple(failure for _, failure in results if failure is not None),
-            is_full=len(rows) >= self._limit,
+            has_more=len(rows) >= self._limit
+            or any(len(call) >= self._rows_per_call for call in by_call.values()),
         )
 
-    async def _publish_call(self, rows: Sequence[OutboxRow]) -> tuple[list[int], str | None]:
+    async def _publish_call(self, rows: Sequence[OutboxRow]) -> tuple[list[int], Failure | None]:
         """Publish one call's rows one after another up to the first failure."""
         acknowledged: list[int] = []
         for row in rows:
@@ -267,7 +217,7 @@ class Relay:
                     topic=topic,
                     error=_words(error),
                 )
-                return acknowledged, _words(error)
+                return acknowledged, Failure(row.call_id, _words(error), row.created_at.timestamp())
             self.heartbeat.beat()
             metrics.RELAY_PUBLISHED[topic].inc()
             acknowledged.append(row.id)
@@ -277,12 +227,13 @@ class Relay:
         """Send an event, unless it is under way already, and return once it is acknowledged."""
         sending = self._under_way.get(row.id)
         if sending is None:
-            sending = self._under_way[row.id] = asyncio.ensure_future(self._send(topic, row))
-        done, _ = await asyncio.wait((sending,), timeout=self._acknowledged_within_s)
+            task = asyncio.create_task(self._send(topic, row), name="relay-send")
+            sending = self._under_way[row.id] = _Sending(row.call_id, task)
+        done, _ = await asyncio.wait((sending.task,), timeout=self._acknowledged_within_s)
         if not done:
             raise TimeoutError(f"no acknowledgement within {self._acknowledged_within_s:g} s")
         del self._under_way[row.id]
-        sending.result()
+        sending.task.result()
 
     async def _send(self, topic: str, row: OutboxRow) -> None:
         now = self._clock()
@@ -305,18 +256,24 @@ class Relay:
                 age_ms=round((now - row.created_at.timestamp()) * 1000),
             )
 
-    def _forget_settled(self, taken: Collection[int]) -> None:
+    def _forget_settled(self, taken: Collection[int], left_out: Collection[str]) -> None:
         """Drop what was settled since and is not ours to strike off: another relay has taken it."""
-        for row_id in [row_id for row_id, sending in self._under_way.items() if sending.done()]:
-            if row_id not in taken and not self._under_way[row_id].cancelled():
-                error = self._under_way.pop(row_id).exception()
+        for row_id, sending in list(self._under_way.items()):
+            if row_id in taken or sending.call_id in left_out or not sending.task.done():
+                continue
+            del self._under_way[row_id]
+            if not sending.task.cancelled():
+                error = sending.task.exception()
                 _log.debug(
                     "event_settled_late", row_id=row_id, error=None if error is None else _words(error)
                 )
 
     def _note_age(self, rows: Sequence[OutboxRow]) -> None:
-        age_s = self._clock() - rows[0].created_at.timestamp() if rows else 0.0
-        metrics.RELAY_OUTBOX_AGE.set(max(0.0, age_s))
+        now = self._clock()
+        written = [rows[0].created_at.timestamp()] if rows else []
+        if self._stuck.first is not None:
+            written.append(self._stuck.first.waits_since)
+        metrics.RELAY_OUTBOX_AGE.set(max(0.0, now - min(written, default=now)))
 
     def _doubt_outbox(self, error: Exception) -> None:
         if self._outbox_check.ok or self._outbox_check.detail != _words(error):
@@ -325,16 +282,20 @@ class Relay:
 
     def _judge_kafka(self, done: _Round) -> None:
         if done.failures:
-            _log.warning("calls_not_published", calls=len(done.failures), error=done.failures[0])
+            _log.warning("calls_not_published", calls=len(done.failures), error=done.failures[0].error)
+        first = self._stuck.first
+        if first is not None:
             self._kafka_check = Check(
-                ok=False, detail=f"{len(done.failures)} calls wait, the first because of: {done.failures[0]}"
+                ok=False, detail=f"{len(self._stuck)} calls wait, the first because of: {first.error}"
             )
-        else:
+        elif done.acknowledged or not self._kafka_check.ok:
             self._kafka_check = Check(ok=True, detail=f"last round published {len(done.acknowledged)} events")
 
     async def _await_rows(self, stop: asyncio.Event) -> None:
-        """Until rows may have come, or the poll interval is over, or the relay shall stop."""
-        waiting = asyncio.create_task(self._outbox.wait_for_rows(self._poll_s), name="outbox-wait")
+        """Until rows may have come, or a call or the outbox is due to be tried, or the relay shall stop."""
+        next_due_s = self._stuck.next_due_s(time.monotonic())
+        at_most_s = self._poll_s if next_due_s is None else min(next_due_s, self._poll_s)
+        waiting = asyncio.create_task(self._outbox.wait_for_rows(at_most_s), name="outbox-wait")
         stopping = asyncio.create_task(stop.wait(), name="relay-stop")
         try:
             await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)

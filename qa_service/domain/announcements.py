@@ -11,11 +11,11 @@ import msgspec
 from msgspec import Struct
 
 from qa_service.contract.info import Role
-from qa_service.domain.emotions import Emotion
 from qa_service.domain.entries import LogEntry, Redaction, TimeSource, Utterance
 from qa_service.domain.identities import event_id
 from qa_service.domain.incidents import Audience, Evidence, IncidentChange, IncidentState, Severity
 from qa_service.domain.writes import OutboxEvent
+from qa_service.protocol.events import Emotion
 
 UTTERANCE_TYPE = "qa.utterance"
 PARTIAL_TYPE = "qa.partial"
@@ -75,6 +75,10 @@ class UtteranceData(Struct, frozen=True, kw_only=True):
     emotion: Emotion | None
     emotion_confidence: float | None
     emotion_abstained: bool
+    emotion_distribution: dict[str, float] | None
+    anger_score: float | None
+    anger_rank: float | None
+    anger_daily: float | None
     start_ms: int
     end_ms: int
     time_source: TimeSource
@@ -111,6 +115,10 @@ def announce_utterance(entry: LogEntry, utterance: Utterance, *, role: Role) -> 
         emotion=utterance.emotion,
         emotion_confidence=utterance.emotion_confidence,
         emotion_abstained=utterance.emotion_abstained,
+        emotion_distribution=utterance.emotion_distribution,
+        anger_score=utterance.anger_score,
+        anger_rank=utterance.anger_rank,
+        anger_daily=utterance.anger_daily,
         start_ms=entry.start_ms,
         end_ms=entry.end_ms,
         time_source=utterance.time_source,

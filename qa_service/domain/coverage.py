@@ -19,6 +19,8 @@ from qa_service.protocol.events import Completed
 
 SHORT_HOLE_MS: Final = 200
 """Up to here a hole is filled with silence of its own length and not worth a row (design, 3.1)."""
+QUIET_STEP_MS: Final = 1000
+"""Coverage advances through quiet in steps of at least this much: one row a second of silence."""
 
 EndReason: TypeAlias = Literal["stop", "call_end", "idle"]
 
@@ -70,6 +72,7 @@ class Coverage:
         """Frame number of the newest frame that is covered."""
         self.retained = RetainedAudio()
         self._short_hole = SHORT_HOLE_MS * rate // 1000
+        self._quiet_step = QUIET_STEP_MS * rate // 1000
         self._emit = emit
 
     def release_utterance(
@@ -98,6 +101,11 @@ class Coverage:
         self._release_holes(position)
         if position > self.until:
             self._cover(position, ReleasedQuiet(start=self.until, end=position, time_source=source))
+
+    def advance_through_quiet(self, position: int, source: TimeSource) -> None:
+        """Cover up to ``position``, where no speech is, if that is a step worth a row."""
+        if position - self.until >= self._quiet_step:
+            self.release_quiet(position, source)
 
     def give_up(self, position: int, reason: GapReason) -> None:
         """Cover up to ``position``, which nobody transcribes; holes in it keep their own reasons."""

@@ -1,15 +1,17 @@
-"""Emotion labels, and the policy that decides whose emotion may be recognised at all."""
+"""Whose emotion may be recognised at all, and which labels are taken from a recogniser."""
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
 from qa_service.contract.info import Role
+from qa_service.protocol.events import EMOTIONS, Emotion
 
-Emotion: TypeAlias = Literal["surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful"]
-"""The seven labels of the Qwen realtime protocol (section 4.8)."""
 
-EMOTIONS: tuple[Emotion, ...] = ("surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful")
+def known_emotion(label: str | None) -> Emotion | None:
+    """Take a label of the protocol; a vendor may send others some day, which count as none."""
+    return next((emotion for emotion in EMOTIONS if emotion == label), None)
+
 
 EmotionPolicy: TypeAlias = Literal["on", "off_role", "off_unknown_role", "off_opt_out"]
 """Why the emotion of a leg is recognised or not; stored with the leg.

@@ -15,7 +15,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from qa_service.contract.info import Role
-from qa_service.domain.emotions import Emotion, EmotionPolicy
+from qa_service.domain.emotions import EmotionPolicy
+from qa_service.protocol.events import Emotion
 
 TimeSource: TypeAlias = Literal["server", "appends", "progress", "gate", "positions"]
 """Where the times of an entry come from.
@@ -131,6 +132,17 @@ class Utterance(Struct, frozen=True, tag_field="kind", tag="utterance", kw_only=
     time_source: TimeSource
     engine: str | None
     model: str | None
+    emotion_distribution: dict[str, float] | None = None
+    """Probability of each label that can come, and of ``other``; None as `anger_rank`."""
+    anger_score: float | None = None
+    """Unbounded; comparable within one recogniser's service alone."""
+    anger_rank: float | None = None
+    """Share of the service's recent utterances at least as angry, 0..1, small is angry.
+
+    None: not allowed, nothing judged, or a recogniser that does not rank.
+    """
+    anger_daily: float | None = None
+    """How many utterances a day were at least as angry then; None as `anger_rank`, or not known yet."""
     redactions: tuple[Redaction, ...] = ()
     final_at: int = 0
     """Unix ms at which the final result arrived; never used by a decision."""

@@ -17,7 +17,9 @@ MARGIN_MS: Final = 1000
 MUTE_AFTER_S: Final = 10.0
 """So long after speech was sent without a word from the recogniser, it is mute."""
 MUTE_SPEECH_MS: Final = 2_000
-"""The least speech for that; less is taken for clicks and breath."""
+"""The least speech for that; less may be clicks and breath ..."""
+SOUND_AFTER_S: Final = 45.0
+"""... and is taken for it after so long: a connection that is dead would have been found out by its pings."""
 
 
 class _Span(Struct, frozen=True, gc=False):
@@ -72,7 +74,7 @@ class Hearing:
             return False
         if sum(span.end - span.start for span in self._spans) >= self._mute_speech:
             return True
-        self._spans = [span for span in self._spans if now - span.sent_at < MUTE_AFTER_S]
+        self._spans = [span for span in self._spans if now - span.sent_at < SOUND_AFTER_S]
         return False
 
     @property

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from qa_service.contract.info import Role
-from qa_service.domain.emotions import Emotion
+from qa_service.protocol.events import Emotion
 
 Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
 Audience: TypeAlias = Literal["supervisor", "agent"]
@@ -26,6 +26,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     end_ms: int
     emotion: Emotion | None = None
     emotion_confidence: float | None = None
+    anger_rank: float | None = None
+    anger_daily: float | None = None
     engine: str | None = None
     model: str | None = None
 

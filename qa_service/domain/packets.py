@@ -24,6 +24,8 @@ class PacketDecoder:
     """The Opus decoder of one leg, made when its first packet comes."""
 
     def __init__(self, rate: int) -> None:
+        self.damaged = 0
+        """Packets in whose place a guess stands, so far."""
         self._rate = rate
         self._decoder: OpusDecoder | None = None
 
@@ -33,6 +35,7 @@ class PacketDecoder:
         try:
             pcm = decoder.decode(packet.audio)
         except InvalidPacket:
+            self.damaged += 1
             pcm = decoder.conceal(packet.samples)
         # Of a packet that overlaps the one before it only the end is meant.
         pcm = pcm[-BYTES_PER_SAMPLE * packet.samples :]

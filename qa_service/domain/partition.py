@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from qa_service.contract.records import CallEnd, CallRecord, LegResume, LegStop
+from qa_service.domain.actions import Action, DamagedPackets
 from qa_service.domain.announcements import PartialData
-from qa_service.domain.call import Call, CallPolicy, CallRules, Outcome
+from qa_service.domain.call import Call, CallPolicy, Outcome
+from qa_service.domain.call_log import CallRules
 from qa_service.domain.entries import LogEntry
 from qa_service.domain.incidents import IncidentChange
-from qa_service.domain.leg import Action
 from qa_service.domain.writes import CallRow, Claim, LegRow, OutboxEvent, StoredCall, WriteBatch
 from qa_service.protocol.config import SessionConfig
 from qa_service.protocol.events import ServerEvent
@@ -77,6 +78,7 @@ class Partition:
         self._ended_at: dict[str, float] = {}
         self._actions: list[tuple[LegKey, Action]] = []
         self._partials: list[PartialData] = []
+        self._damaged: list[tuple[LegKey, DamagedPackets]] = []
         self._pending = _Pending()
         for call in stored:
             self.adopt(call)
@@ -96,18 +98,20 @@ class Partition:
 
     def handle(self, record: CallRecord, offset: int, *, record_ms: int, now: float) -> Outcome:
         """Take the record at ``offset``; raises ContractViolation, after which the record counts as read."""
-        self.position = max(self.position, offset + 1)
-        self._record_ms = max(self._record_ms, record_ms)
+        if offset >= self.position:
+            self.position = offset + 1
+        if record_ms > self._record_ms:  # noqa: PLR1730 - max is a call, and this is the frame path
+            self._record_ms = record_ms
         call = self._calls.get(record.call_id)
         if call is None:
             if isinstance(record.record, CallEnd | LegStop | LegResume):
                 return "without_effect"
             call = self._begin(record)
-            outcome = call.handle(record.record, offset, record_ms=record_ms, now=now)
+            outcome = call.handle(record.record, offset, record_ms=self._record_ms, now=now)
             self._calls[record.call_id] = call  # not before: a record that is refused begins no call
         else:
-            outcome = call.handle(record.record, offset, record_ms=record_ms, now=now)
-        if call.outputs.is_due:
+            outcome = call.handle(record.record, offset, record_ms=self._record_ms, now=now)
+        if call.has_outputs:
             self._gather(call, now=now)
         return outcome
 
@@ -157,6 +161,11 @@ class Partition:
         partials, self._partials = self._partials, []
         return partials
 
+    def take_damaged(self) -> list[tuple[LegKey, DamagedPackets]]:
+        """Return on which legs packets could not be decoded since the last call."""
+        damaged, self._damaged = self._damaged, []
+        return damaged
+
     @property
     def next_offset(self) -> int:
         """First record not yet covered on some live leg; everything before it need not be read again."""
@@ -190,13 +199,14 @@ class Partition:
         """Whether something waits to be written that others wait for."""
         return bool(self._pending.entries)
 
-    def take_batch(self) -> WriteBatch | None:
-        """Return the next transaction, or None if nothing has changed.
+    def take_batch(self, *, even_if_empty: bool = False) -> WriteBatch | None:
+        """Return the next transaction, or None if nothing has changed and no empty one is wanted.
 
         The caller must write it, in order with the others of this partition, or drop the partition.
         """
         pending, next_offset = self._pending, self.next_offset
-        if not pending.dirty_calls and next_offset == self._stored_next_offset:
+        is_empty = not pending.dirty_calls and next_offset == self._stored_next_offset
+        if is_empty and not even_if_empty:
             return None
         self._pending = _Pending()
         self._stored_next_offset = next_offset
@@ -231,6 +241,7 @@ class Partition:
         outputs = call.take_outputs()
         self._actions += [(LegKey(call.call_id, leg_id), action) for leg_id, action in outputs.actions]
         self._partials += outputs.partials
+        self._damaged += [(LegKey(call.call_id, leg_id), packets) for leg_id, packets in outputs.damaged]
         pending = self._pending
         pending.entries += outputs.entries
         pending.incidents += outputs.incidents

@@ -63,6 +63,8 @@ class LegRow(Struct, frozen=True, kw_only=True):
     ended: bool
     covered_seq: int | None = None
     """Frame number of the newest frame that is covered; tells loss from silence after a restart."""
+    recogniser_state: str | None = None
+    """What the recogniser had learnt of the leg when it was covered so far, for it alone to read."""
 
 
 OutboxTopic: TypeAlias = Literal["alerts", "transcripts"]

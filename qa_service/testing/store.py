@@ -7,7 +7,8 @@ comes back is what PostgreSQL would give back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,9 +18,10 @@ from uuid import UUID
 import msgspec
 
 from qa_service.domain.writes import Claim, StoredCall, WriteBatch
+from qa_service.outbox import OutboxRow, TakeBounds
 from qa_service.storage import rows
 from qa_service.storage.errors import StorageError, StoreRefused
-from qa_service.storage.outbox import OutboxRow, shard_of
+from qa_service.storage.outbox import shard_of
 from qa_service.storage.store import assemble, is_stored, newest_calls, newest_incidents, newest_legs
 
 _Rows = dict[Any, dict[str, Any]]
@@ -166,7 +168,7 @@ class MemoryStore:
 
 
 class MemoryOutbox:
-    """The outbox of a :class:`MemoryStore`; see :class:`qa_service.storage.outbox.Outbox`.
+    """The outbox of a :class:`MemoryStore`; see :class:`qa_service.outbox.Outbox`.
 
     Several objects on one store act like several relays: a shard is taken by one at a time.
     """
@@ -177,7 +179,7 @@ class MemoryOutbox:
         self._listening = False
 
     @asynccontextmanager
-    async def take(self, shards: Sequence[int], limit: int) -> AsyncIterator[MemoryTake]:
+    async def take(self, shards: Sequence[int], bounds: TakeBounds) -> AsyncIterator[MemoryTake]:
         """See :meth:`Outbox.take`."""
         self._news.clear()
         self._store.fail_if_told()
@@ -185,7 +187,7 @@ class MemoryOutbox:
         self._store.locked_shards.update(locked)
         try:
             waiting = (row for row in self._store.outbox.values() if shard_of(row.call_id) in locked)
-            take = MemoryTake(tuple(locked), tuple(islice(waiting, limit)))
+            take = MemoryTake(tuple(locked), tuple(islice(_within(waiting, bounds), bounds.rows)))
             yield take
             self._store.fail_if_told()
             for row_id in take.deleted:
@@ -212,8 +214,17 @@ class MemoryOutbox:
         self._listening = False
 
 
+def _within(rows: Iterable[OutboxRow], bounds: TakeBounds) -> Iterator[OutboxRow]:
+    """The rows of calls that are not left out, so many of each call."""
+    taken = Counter[str]()
+    for row in rows:
+        taken[row.call_id] += 1
+        if row.call_id not in bounds.without_calls and taken[row.call_id] <= bounds.rows_per_call:
+            yield row
+
+
 class MemoryTake:
-    """Rows taken from a :class:`MemoryOutbox`; see :class:`qa_service.storage.outbox.OutboxTake`."""
+    """Rows taken from a :class:`MemoryOutbox`; see :class:`qa_service.outbox.OutboxTake`."""
 
     def __init__(self, shards: tuple[int, ...], rows: tuple[OutboxRow, ...]) -> None:
         self.shards = shards

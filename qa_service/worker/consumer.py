@@ -45,8 +45,10 @@ COMMIT_WITHIN_S = 2.0
 """For the last commit, which is advice only: a broker that is away must not hold up the end."""
 LAST_WRITE_S = 2.0
 """For the last transaction, even if the grace period is used up."""
-FRESH_MS = 5000
-"""The end of the log, as last told by the broker, is believed for so long. It tells it twice a second."""
+FRESH_MS = 900
+"""The end of the log, as last told by the broker, is believed for so long. It tells it twice a second. Less than
+a leg waits for its next frame (:data:`~qa_service.domain.leg.STALL_S`), or a broker that goes away would look
+like a caller who does."""
 SILENCE_S = 15.0
 """No answer of the brokers for so long, for any partition that is read: not ready."""
 GIVE_UP_S = 60.0
@@ -268,9 +270,15 @@ class Worker:
                 metrics.PARTITION_LAG[str(reader.partition.partition)].set(lag)
 
     def _is_caught_up(self, reader: PartitionReader) -> bool:
-        """Whether no record waits to be read, as far as the broker told lately: silence proves nothing."""
+        """Whether no record waits to be read, as far as the broker told lately: silence proves nothing.
+
+        Nor does what it told before the partition was last held: meanwhile it is not asked.
+        """
         highwater = self._consumer.highwater(reader.partition)
-        if highwater is None or self._ms_since_answer(reader) > FRESH_MS:
+        read_for_ms = (self._clock.monotonic() - reader.reads_since) * 1000
+        if highwater is None or self._ms_since_answer(reader) > min(FRESH_MS, read_for_ms):
+            return False
+        if reader.held_for is not None:
             return False
         return bool(reader.owner.core.position >= highwater)
 

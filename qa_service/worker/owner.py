@@ -16,9 +16,9 @@ import structlog
 
 from qa_service import metrics
 from qa_service.backoff import Backoff
+from qa_service.domain.actions import OpenSession
 from qa_service.domain.announcements import PartialData
 from qa_service.domain.entries import CallEnded, CallStarted, Gap, LogEntry, Utterance
-from qa_service.domain.leg import OpenSession
 from qa_service.domain.partition import LegKey, Partition
 from qa_service.domain.writes import WriteBatch
 from qa_service.protocol.events import ServerEvent
@@ -32,6 +32,9 @@ _log = structlog.get_logger(__name__)
 
 IDLE_WRITE_S = 1.0
 """How long an advanced ``next_offset`` may wait for a transaction when no entry asks for one."""
+PROVE_EVERY_S = 15.0
+"""A partition on which nothing happens writes an empty batch as often: only a write tells that it was fenced
+off, or that the database was set back to an older state and has to be fed again."""
 REMIND_AFTER_ATTEMPTS = 30
 """A batch that the database refuses is told of again after so many attempts: a minute or two."""
 
@@ -66,6 +69,7 @@ class PartitionOwner:
         self._on_end = on_end
         self._listener = SessionListener(self._receive, self._lose_session)
         self._is_active = True
+        self._written_at = clock.monotonic()
         self._due = asyncio.Event()
         self._settled = asyncio.Event()
         self._stepped = asyncio.Event()
@@ -89,6 +93,10 @@ class PartitionOwner:
                 self._sessions.apply(key, action)
         for partial in core.take_partials():
             self._offer_partial(partial)
+        for key, damaged in core.take_damaged():
+            metrics.PACKETS_DAMAGED.inc(damaged.packets)
+            if damaged.is_first:
+                _log.warning("packets_damaged", call_id=key.call_id, leg_id=key.leg_id)
         if core.has_entries:
             self._due.set()
             self._settled.clear()
@@ -174,9 +182,11 @@ class PartitionOwner:
                         await self._due.wait()
                 async with self._one_batch:
                     self._due.clear()
-                    batch = self.core.take_batch()
+                    is_due = self._clock.monotonic() - self._written_at > PROVE_EVERY_S
+                    batch = self.core.take_batch(even_if_empty=is_due)
                     if batch is not None:
                         await self._write(batch)
+                        self._written_at = self._clock.monotonic()
                 if not self._due.is_set():
                     self._settled.set()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody writes from here on: told by on_end

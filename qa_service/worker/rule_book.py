@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from qa_service.domain.call import CallRules
+from qa_service.domain.call_log import CallRules
 from qa_service.domain.partition import RuleBook
 from qa_service.domain.writes import StoredCall
 from qa_service.rules.errors import RuleFileError

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import aiohttp
 import structlog
 
+from qa_service import metrics
 from qa_service.asr.endpoint import RecogniserEndpoint
 from qa_service.asr.rate import SessionGate
 from qa_service.asr.session import RecogniserSession, SessionLost
-from qa_service.domain.leg import AbandonSession, Action, Append, FinishSession, OpenSession
+from qa_service.domain.actions import AbandonSession, Action, Append, FinishSession, OpenSession
 from qa_service.domain.partition import LegKey
 from qa_service.protocol.config import SessionConfig
-from qa_service.protocol.events import ServerEvent, SessionFinished
+from qa_service.protocol.events import LegStateAnswer, ServerEvent, SessionFinished
 from qa_service.worker.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -134,6 +135,8 @@ class SessionPool:
         self._loss = None
         if isinstance(event, SessionFinished):
             del self._entries[entry.key]  # it hangs up by itself
+        elif isinstance(event, LegStateAnswer):
+            _note_leg_state(entry.key, event)
         entry.listener.on_event(entry.key, entry.number, event)
 
     def _pass_loss(self, entry: _Entry, lost: SessionLost) -> None:
@@ -165,3 +168,12 @@ class SessionPool:
         task = asyncio.create_task(entry.session.close(), name="recogniser-session-close")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _note_leg_state(key: LegKey, answer: LegStateAnswer) -> None:
+    """Count whether a new session of a leg goes on with what an earlier one had learnt."""
+    metrics.LEG_STATES["taken" if answer.accepted else "refused"].inc()
+    if not answer.accepted:
+        _log.warning(
+            "leg_state_not_taken", call_id=key.call_id, leg_id=key.leg_id, reason=str(answer.reason)[:80]
+        )

@@ -23,6 +23,7 @@ class FakeProducer:
     sent: list[Sent] = field(default_factory=list)
     refuse: object = staticmethod(lambda _record: None)
     gate: asyncio.Event | None = None
+    refusals: int = 0
 
     async def send(self, topic, value, key, *, headers):
         record = Sent(topic, key, value, dict(headers))
@@ -33,6 +34,7 @@ class FakeProducer:
             if self.gate is None or self.gate.is_set():
                 future.set_result(None)
         else:
+            self.refusals += 1
             future.set_exception(error)
         return future
 

@@ -19,9 +19,10 @@ from qa_service.alerts.cloudevents import decode_event
 from qa_service.alerts.relay import Relay, RelayTopics, stamp
 from qa_service.backoff import Backoff
 from qa_service.domain.writes import CallRow, OutboxEvent, WriteBatch
+from qa_service.outbox import OutboxRow
 from qa_service.storage.database import Database
 from qa_service.storage.errors import StoreUnavailable
-from qa_service.storage.outbox import SHARDS, OutboxRow, PostgresOutbox
+from qa_service.storage.outbox import SHARDS, PostgresOutbox
 from qa_service.storage.store import PostgresStore
 from qa_service.testing.store import MemoryOutbox, MemoryStore
 from tests.support.waiting import eventually
@@ -201,8 +202,8 @@ async def test_a_lost_transaction_means_a_repeat_with_the_same_identity(outbox, 
             self.wait_for_rows = outbox.wait_for_rows
 
         @asynccontextmanager
-        async def take(self, shards, limit):
-            async with outbox.take(shards, limit) as take:
+        async def take(self, shards, bounds):
+            async with outbox.take(shards, bounds) as take:
                 yield take
                 if take.rows and self.losses:
                     self.losses -= 1
@@ -254,6 +255,50 @@ async def test_a_backlog_over_the_limit_is_worked_off_in_order(outbox, store, fi
 
     for sequence in _sequences(producer).values():
         assert sorted(sequence) == sequence
+
+
+async def test_calls_with_more_rows_than_a_take_holds_stop_nobody_else(outbox, store, fill, producer):
+    stuck = [_row(number, f"stuck-{number % 3}", number) for number in range(1, 61)]
+    fill(*stuck, *(_row(60 + number, "good", number) for number in range(1, 21)))
+    producer.refuse = lambda record: ConnectionError("no") if record.key.startswith(b"stuck") else None
+    slow = Backoff(first_s=30, ceiling_s=30)
+    relay = _relay(outbox, producer, limit=10, rows_per_call=5, backoff=slow, poll_s=60)
+    async with running(relay):
+        await eventually(lambda: len(store.outbox) == len(stuck), "the good call's rows to be gone")
+        fill(_row(100, "new", 1))
+        await eventually(lambda: "new" in _sequences(producer), "a new call's row to go at once")
+
+        assert not relay.checks()["kafka"]().ok
+        assert "3 calls wait" in relay.checks()["kafka"]().detail
+        assert metrics.REGISTRY.get_sample_value("qa_relay_outbox_age_seconds") == 3
+
+    assert _sequences(producer) == {"good": list(range(1, 21)), "new": [1]}
+
+
+async def test_an_acknowledgement_that_comes_while_a_call_is_left_out_counts(outbox, store, fill, producer):
+    producer.gate = asyncio.Event()
+    fill(_row(1, "a", 1))
+    patient = Backoff(first_s=0.3, ceiling_s=0.3)
+    relay = _relay(outbox, producer, acknowledged_within_s=0.02, backoff=patient, poll_s=0.02)
+    async with running(relay):
+        await eventually(lambda: not relay.checks()["kafka"]().ok, "the first attempt to fail")
+        producer.gate.set()
+        await eventually(lambda: not store.outbox, "the outbox to be empty")
+
+    assert _sequences(producer) == {"a": [1]}
+
+
+async def test_more_failures_than_calls_can_be_left_out_are_retried_with_rests(outbox, store, fill, producer):
+    fill(*(_row(number, f"c{number}", 1) for number in range(1, 21)))
+    broken = [True]
+    producer.refuse = lambda _record: ConnectionError("broker away") if broken else None
+    async with running(_relay(outbox, producer, limit=5, most_stuck=7)) as task:
+        await eventually(lambda: producer.refusals > 50, "many attempts")
+        broken.clear()
+        await eventually(lambda: not store.outbox, "the outbox to be empty")
+        assert not task.done()
+
+    assert sum(map(len, _sequences(producer).values())) == 20
 
 
 async def test_the_age_of_the_oldest_event_is_shown(outbox, store, fill, producer):

@@ -40,7 +40,14 @@ def read_words(text: str) -> list[int]:
 class ModelRecogniser:
     """Cuts turns where ``silence_ms`` of zeros pass; give it PCM, take events."""
 
-    def __init__(self, *, extensions: bool, tells_times: bool = True, silence_ms: int = 800) -> None:
+    def __init__(
+        self,
+        *,
+        extensions: bool,
+        tells_times: bool = True,
+        silence_ms: int = 800,
+        leg_state: bool | str = False,
+    ) -> None:
         self._extensions = extensions
         self._tells_times = tells_times
         self._silence = silence_ms * RATE // 1000
@@ -51,6 +58,8 @@ class ModelRecogniser:
         self._items = 0
         self.heard: list[int] = []
         """Every word of which audio came, in order."""
+        self.learnt = leg_state.split() if isinstance(leg_state, str) else []
+        """Every word that was told by now, in earlier sessions of the leg too: its leg state."""
 
     def open(self) -> list[ServerEvent]:
         return [session_updated(extensions=self._extensions)]
@@ -92,7 +101,10 @@ class ModelRecogniser:
 
     def _end(self, end: int) -> list[ServerEvent]:
         end_ms = self._ms(end if self._extensions else self._speech_end)
-        detail = ResultDetail(emotion_confidence=0.9, engine="model") if self._extensions else None
+        self.learnt += self._text.split()
+        state = " ".join(self.learnt)
+        told = ResultDetail(emotion_confidence=0.9, engine="model", leg_state=state)
+        detail = told if self._extensions else None
         events: list[ServerEvent] = [
             SpeechStopped(self._item_id, end_ms if self._tells_times else None),
             Committed(self._item_id),

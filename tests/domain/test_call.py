@@ -15,9 +15,9 @@ from qa_service.contract.records import (
     LegUpdate,
     Record,
 )
+from qa_service.domain.actions import AbandonSession, FinishSession, OpenSession
 from qa_service.domain.call import Call, CallPolicy
 from qa_service.domain.entries import CallEnded, Gap, LegEnded, LegStarted, LegUpdated, LogEntry, Utterance
-from qa_service.domain.leg import AbandonSession, FinishSession, OpenSession
 from qa_service.domain.writes import StoredCall
 from qa_service.protocol.events import (
     Completed,
@@ -258,6 +258,104 @@ def test_an_abstention_is_something_else_than_neutral() -> None:
     assert (spoken.emotion, spoken.emotion_confidence, spoken.emotion_abstained) == (None, None, True)
 
 
+RANKED = ResultDetail(
+    emotion_confidence=0.9,
+    emotion_distribution={"angry": 0.9, "other": 0.1, "made_up": 0.5},
+    anger_score=7.5,
+    anger_rank=0.02,
+    anger_daily=12.5,
+)
+
+
+def test_a_customers_rank_of_anger_is_kept_and_announced() -> None:
+    desk = spoken_by(start()).hear(*a_turn(Completed("a", "hello", "en", "angry", RANKED)))
+
+    [spoken] = desk.bodies(Utterance)
+    assert (spoken.anger_score, spoken.anger_rank, spoken.anger_daily) == (7.5, 0.02, 12.5)
+    assert spoken.emotion_distribution == {"angry": 0.9, "other": 0.1}
+    assert desk.events[0]["anger_rank"] == 0.02
+    assert desk.events[0]["emotion_distribution"] == {"angry": 0.9, "other": 0.1}
+
+
+@pytest.mark.parametrize("role", ["agent", "other"])
+def test_nobody_elses_anger_is_ranked(role: str) -> None:
+    desk = spoken_by(start(role=role)).hear(*a_turn(Completed("a", "hello", "en", "angry", RANKED)))
+
+    [spoken] = desk.bodies(Utterance)
+    ranked = (spoken.anger_score, spoken.anger_rank, spoken.anger_daily, spoken.emotion_distribution)
+    assert ranked == (None, None, None, None)
+    assert desk.events[0]["anger_rank"] is None
+
+
+def test_a_recogniser_that_tells_nothing_more_leaves_the_rank_open() -> None:
+    desk = spoken_by(start()).hear(*a_turn(Completed("a", "hello", "en", "angry")))
+
+    [spoken] = desk.bodies(Utterance)
+    assert (spoken.emotion, spoken.anger_rank, spoken.emotion_distribution) == ("angry", None, None)
+
+
+# --- what the recogniser has learnt ---------------------------------------------------------------
+
+
+def offered(desk: Desk) -> bool | str:
+    return desk.call.session_config("customer").extensions.leg_state
+
+
+def learnt(item: str, state: str, text: str = "hello") -> Completed:
+    return Completed(item, text, "en", "angry", ResultDetail(leg_state=state))
+
+
+def test_a_leg_offers_the_state_as_of_its_newest_released_result() -> None:
+    desk = spoken_by(start())
+    assert offered(desk) is True
+    desk.hear(*a_turn(learnt("a", "one")))
+    assert offered(desk) == "one"
+
+    desk.hear(SpeechStarted("b", 1000), SpeechStopped("b", 1300), SpeechStarted("c", 1400))
+    desk.hear(SpeechStopped("c", 1700), learnt("c", "three"))
+    assert offered(desk) == "one"  # "b" is not released, so a replay begins before it
+    desk.hear(learnt("b", "two"))
+    assert offered(desk) == "three"
+
+
+def test_a_turn_without_words_is_learnt_from_as_well() -> None:
+    desk = spoken_by(start()).hear(*a_turn(learnt("a", "one", text="")))
+
+    assert desk.bodies(Utterance) == []
+    assert offered(desk) == "one"
+
+
+def test_a_successor_offers_the_state_that_was_stored() -> None:
+    desk = spoken_by(start()).hear(*a_turn(learnt("a", "one")))
+
+    assert desk.call.leg_row("customer").recogniser_state == "one"
+    assert offered(desk.restored()) == "one"
+
+
+def test_a_recogniser_that_hands_out_no_state_leaves_the_last_one() -> None:
+    desk = spoken_by(start()).hear(*a_turn(learnt("a", "one")))
+    desk.hear(SpeechStarted("b", 1000), SpeechStopped("b", 1300), Completed("b", "bye"))
+
+    assert offered(desk) == "one"
+
+
+def test_nothing_is_kept_of_a_leg_that_has_ended() -> None:
+    desk = spoken_by(start()).hear(*a_turn(learnt("a", "one"))).take(stop()).hear(SessionFinished())
+
+    assert desk.bodies(LegEnded)
+    assert desk.call.leg_row("customer").recogniser_state is None
+
+
+@pytest.mark.parametrize("change", [{"role": "agent"}, {"consent": ConsentChange(emotion=False)}])
+def test_losing_the_right_to_an_emotion_forgets_what_was_learnt_of_the_voice(
+    change: dict[str, object],
+) -> None:
+    desk = spoken_by(start()).hear(*a_turn(learnt("a", "one"))).take(update(**change)).tick()
+
+    assert offered(desk) is True
+    assert desk.call.leg_row("customer").recogniser_state is None
+
+
 # --- redaction ----------------------------------------------------------------------------------
 
 
@@ -290,7 +388,7 @@ def refusal(desk: Desk, record: Record) -> Reason:
         desk.take(record)
 
     assert (desk.call.row(), [desk.call.leg_row(leg) for leg in desk.call.parties]) == before
-    assert not desk.call.outputs.is_due
+    assert not desk.call.has_outputs
     return caught.value.reason
 
 
@@ -350,6 +448,20 @@ def test_an_update_before_the_start_opens_the_leg() -> None:
 
     assert [type(entry.body) for entry in desk.entries[1:]] == [LegStarted, LegUpdated, LegUpdated]
     assert desk.call.leg_row("customer").emotion_policy == "on"
+
+
+def test_a_leg_that_nobody_announced_waits_for_frames_that_were_overtaken() -> None:
+    desk = Desk().take(frame(1), frame(0), *(frame(index) for index in range(2, 5)))
+
+    assert desk.outcomes == ["accepted"] * 5
+    assert desk.call.parties["customer"].leg.received_until == 5 * FRAME
+    assert desk.call.leg_row("customer").covered_until == 0
+
+
+def test_nothing_is_claimed_of_what_was_before_a_leg_that_is_met_in_the_middle() -> None:
+    desk = Desk().take(frame(100))
+
+    assert desk.call.leg_row("customer").covered_until == 100 * FRAME
 
 
 def test_a_stop_ends_once() -> None:

@@ -5,8 +5,8 @@ from typing import get_args
 from hypothesis import given, strategies as st
 
 from qa_service.contract.info import Role
-from qa_service.domain.emotions import EMOTIONS, Emotion, decide_emotion_policy
-from qa_service.protocol import events
+from qa_service.domain.emotions import decide_emotion_policy, known_emotion
+from qa_service.protocol.events import EMOTIONS
 
 roles = st.sampled_from(get_args(Role))
 consents = st.sampled_from([True, False, None])
@@ -28,5 +28,7 @@ def test_the_policy_alone_tells_of_a_refusal(*, role: Role, explicit: bool, cons
     assert (policy == "off_opt_out") == (consent is False)
 
 
-def test_the_labels_are_those_of_the_protocol() -> None:
-    assert get_args(Emotion) == EMOTIONS == events.EMOTIONS
+def test_only_labels_of_the_protocol_are_taken() -> None:
+    assert [known_emotion(label) for label in EMOTIONS] == list(EMOTIONS)
+    assert known_emotion("bored") is None
+    assert known_emotion(None) is None

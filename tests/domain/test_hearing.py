@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from qa_service.domain.hearing import MUTE_AFTER_S, Hearing
+from qa_service.domain.hearing import MUTE_AFTER_S, SOUND_AFTER_S, Hearing
 from tests.domain.builders import RATE, hush, word
 
 
@@ -53,8 +53,10 @@ def test_a_recogniser_that_says_anything_is_not_mute() -> None:
     assert not hearing("ssssss").misses_answer(heard_at=5.0, now=MUTE_AFTER_S + 1)
 
 
-def test_clicks_are_forgotten() -> None:
+def test_clicks_are_forgotten_once_a_dead_connection_would_have_been_found_out() -> None:
     heard = hearing("s..")
 
     assert not heard.misses_answer(heard_at=0.0, now=2 * MUTE_AFTER_S)
+    assert heard.first_unanswered is not None
+    assert not heard.misses_answer(heard_at=0.0, now=2 * SOUND_AFTER_S)
     assert heard.first_unanswered is None

@@ -5,18 +5,10 @@ from itertools import pairwise
 
 import pytest
 
+from qa_service.domain.actions import AbandonSession, Append, FinishSession, HeardPartial, OpenSession, Output
 from qa_service.domain.arrival import Arrival
 from qa_service.domain.coverage import ReleasedEnd, ReleasedGap, ReleasedQuiet, ReleasedUtterance
-from qa_service.domain.leg import (
-    AbandonSession,
-    Append,
-    FinishSession,
-    HeardPartial,
-    Leg,
-    LegLimits,
-    OpenSession,
-    Output,
-)
+from qa_service.domain.leg import Leg, LegLimits
 from qa_service.protocol.events import (
     Completed,
     ErrorEvent,
@@ -261,6 +253,21 @@ def test_frames_that_stop_end_an_open_utterance_once() -> None:
 
     assert line.texts == ["zc", "zd"]
     assert line.leg.covered_until == 2 * FRAME
+
+
+def test_a_frame_that_was_overtaken_keeps_its_place_after_frames_had_stopped() -> None:
+    line = Line()
+    line.send(1)
+    line.wait(0.8)
+    line.index, line.seq = 3, 3
+    line.send(None)  # overtakes the two before it
+    line.wait(0.6)
+    line.index, line.seq = 1, 1
+    line.send(2, None)
+    line.index, line.seq = 4, 4
+    line.end()
+
+    assert line.texts == ["zc zd"]
 
 
 def test_no_silence_is_fed_while_records_wait_to_be_read() -> None:

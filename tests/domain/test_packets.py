@@ -11,8 +11,9 @@ from qa_service.audio.opus import OpusDecoder
 from qa_service.contract.codecs import count_samples
 from qa_service.contract.errors import ContractViolation, Reason
 from qa_service.contract.records import AudioFrame, LegStart
+from qa_service.domain.actions import Append, DamagedPackets, OpenSession
 from qa_service.domain.arrival import Arrival
-from qa_service.domain.leg import Append, Leg, OpenSession
+from qa_service.domain.leg import Leg
 from qa_service.domain.packets import PacketDecoder
 from tests.domain.builders import ORIGIN_TS, a_partition, in_call, session_updated, start
 from tests.support.opus import encode_opus, syllables
@@ -20,6 +21,7 @@ from tests.support.opus import encode_opus, syllables
 RATE = 8000
 FRAME = 160
 PACKETS = encode_opus(syllables(2.0, RATE), RATE)[:100]
+DAMAGED = b"\x4b\x41\xff\xff"  # says 20 ms, and more padding than there are bytes
 HEARD = b"".join(map(OpusDecoder(RATE).decode, PACKETS))
 
 
@@ -77,7 +79,7 @@ def test_a_replay_sends_what_the_lost_session_was_sent() -> None:
     assert replayed + sent(leg, session=2) == whole(100)
 
 
-@pytest.mark.parametrize("damaged", [b"\x48\xff\xff\xff", b"\x4b\x41\xff\xff"])
+@pytest.mark.parametrize("damaged", [DAMAGED, b"\x48\xff\xff\xff"])
 def test_a_damaged_packet_keeps_its_place(damaged: bytes) -> None:
     leg = a_leg()
     feed(leg, *map(arrival, range(50)), arrival(50, damaged), *map(arrival, range(51, 100)))
@@ -88,6 +90,40 @@ def test_a_damaged_packet_keeps_its_place(damaged: bytes) -> None:
     assert len(pcm) == len(HEARD)
     assert pcm[: 2 * 50 * FRAME] == whole(50)
     assert likeness > 0.9
+
+
+def test_damaged_packets_are_told_once_a_batch_and_the_first_of_a_leg_as_such() -> None:
+    leg = a_leg()
+    damaged = {3, 4, 30, 31, 55}
+    for index in range(100):
+        feed(leg, arrival(index, DAMAGED if index in damaged else None))
+    told = [output for output in leg.take_outputs() if isinstance(output, DamagedPackets)]
+
+    assert told == [
+        DamagedPackets(2, is_first=True),
+        DamagedPackets(2, is_first=False),
+        DamagedPackets(1, is_first=False),
+    ]
+
+
+def test_nothing_is_told_of_packets_that_are_sound_or_lost() -> None:
+    leg = a_leg()
+    feed(leg, *map(arrival, range(50)), *map(arrival, range(55, 100)))
+
+    assert not [output for output in leg.take_outputs() if isinstance(output, DamagedPackets)]
+
+
+def test_a_partition_tells_on_which_leg_packets_were_damaged() -> None:
+    partition = a_partition()
+    opened = LegStart("customer", ORIGIN_TS, "opus", 8000, start().info)
+    frames = [AudioFrame("customer", n * FRAME, n, ORIGIN_TS + 20 * n, DAMAGED) for n in range(10)]
+    for offset, record in enumerate([opened, *frames]):
+        partition.handle(in_call(record), offset, record_ms=0, now=0.0)
+    told = partition.take_damaged()
+
+    assert {key.leg_id for key, _ in told} == {"customer"}
+    assert sum(damaged.packets for _, damaged in told) == 10
+    assert partition.take_damaged() == []
 
 
 def test_lost_packets_are_a_hole_like_any_other() -> None:

@@ -4,9 +4,10 @@ import pytest
 
 from qa_service.contract.errors import ContractViolation
 from qa_service.contract.records import AudioFrame, CallEnd, LegResume, LegStop
+from qa_service.domain.actions import Append, OpenSession
 from qa_service.domain.call import CallPolicy
 from qa_service.domain.entries import CallStarted, LegStarted
-from qa_service.domain.leg import Append, LegLimits, OpenSession
+from qa_service.domain.leg import LegLimits
 from qa_service.domain.partition import LINGER_S, LegKey, Partition
 from qa_service.domain.writes import StoredCall
 from qa_service.protocol.events import SessionFinished
@@ -148,6 +149,22 @@ def test_a_leg_far_behind_asks_to_let_records_wait() -> None:
     feed(partition, frame(37, word(1)))  # 760 ms of a buffer of a second
 
     assert partition.is_far_behind
+
+
+def test_publishers_whose_clocks_differ_do_not_end_each_others_legs() -> None:
+    partition = a_partition()
+    offset = 0
+    for index in range(50):
+        for call_id, ahead_ms in (("ahead", 120_000), ("behind", 0)):
+            record = in_call(frame(index, word(1)), call_id)
+            record_ms = ORIGIN_TS + 20 * index + ahead_ms
+            partition.handle(record, offset, record_ms=record_ms, now=0.02 * index)
+            offset += 1
+        partition.tick(now=0.02 * index, caught_up=True)
+
+    actions = {type(action) for _, action in partition.take_actions()}
+
+    assert actions == {OpenSession, Append}  # nothing was told to finish
 
 
 def test_events_for_forgotten_calls_are_void() -> None:

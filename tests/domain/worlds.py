@@ -22,8 +22,8 @@ from qa_service.contract.records import (
     LegStop,
     Record,
 )
+from qa_service.domain.actions import AbandonSession, Append, FinishSession, OpenSession
 from qa_service.domain.entries import CallEnded, Gap, LegStarted, LegUpdated, LogEntry, Quiet, Utterance
-from qa_service.domain.leg import AbandonSession, Append, FinishSession, OpenSession
 from qa_service.domain.partition import LegKey
 from qa_service.domain.writes import CallRow, LegRow, StoredCall, WriteBatch
 from qa_service.protocol.events import Completed, ServerEvent
@@ -246,6 +246,7 @@ class World:
         self._calls: dict[str, CallRow] = {}
         self._legs: dict[tuple[str, str], LegRow] = {}
         self._sessions: dict[LegKey, Session] = {}
+        self._forgotten: dict[str, int] = {}
         self.core = a_partition(self._claim)
 
     def run(self) -> None:
@@ -303,8 +304,11 @@ class World:
             session = self._sessions.get(key)
             match action:
                 case OpenSession(number=number):
-                    self.core.session_config(key)
-                    recogniser = ModelRecogniser(extensions=self._extensions, tells_times=self._tells_times)
+                    recogniser = ModelRecogniser(
+                        extensions=self._extensions,
+                        tells_times=self._tells_times,
+                        leg_state=self.core.session_config(key).extensions.leg_state,
+                    )
                     session = self._sessions[key] = Session(recogniser, number)
                     self._promise(session, recogniser.open())
                 case Append(number=number, pcm=pcm) if session is not None and session.number == number:
@@ -333,6 +337,22 @@ class World:
             self._claim, write_seq=batch.write_seq, next_offset=batch.next_offset
         )
         self.check_promise(batch)
+        self.check_learnt(batch)
+
+    def check_learnt(self, batch: WriteBatch) -> None:
+        """What is stored of a recogniser's learning is as of the newest stored utterance, each told once.
+
+        It is forgotten with the leg's end; a successor that reopens the leg begins without.
+        """
+        if not self._extensions:
+            return
+        told = self.transcript()
+        for leg in batch.legs:
+            if leg.ended:
+                self._forgotten[leg.leg_id] = len(told[leg.leg_id])
+                continue
+            learnt, since_end = read_words(leg.recogniser_state or ""), self._forgotten.get(leg.leg_id, 0)
+            assert learnt in (told[leg.leg_id], told[leg.leg_id][since_end:])
 
     def check_promise(self, batch: WriteBatch) -> None:
         """What a successor will not read again is stored; without times that can only be guessed."""

@@ -20,8 +20,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from qa_service.asr_server import AsrServer, ServerConfig, serve
 from qa_service.asr_server.engines.scripted import ScriptedEngine, markers
-from qa_service.asr_server.session import Models
 from qa_service.asr_server.voice_activity import LoudnessDetector
+from qa_service.asr_server.workplace import Models
 from qa_service.audio.g711 import encode_ulaw
 from qa_service.audio.resample import pcm_of_samples
 from qa_service.cli.parts import run_relay, run_worker

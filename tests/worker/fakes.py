@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import ConsumerRecord, TopicPartition
 
 from qa_service.contract import encode_record
-from qa_service.domain.leg import OpenSession
+from qa_service.domain.actions import OpenSession
 from qa_service.testing.store import MemoryStore
 from qa_service.worker.clock import Clock
 from qa_service.worker.outage import Outage
@@ -18,7 +18,7 @@ from tests.domain.builders import a_partition
 
 if TYPE_CHECKING:
     from qa_service.contract.records import Record
-    from qa_service.domain.leg import Action
+    from qa_service.domain.actions import Action
     from qa_service.domain.partition import LegKey
     from qa_service.protocol.events import ServerEvent
     from qa_service.worker.sessions import SessionListener

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from qa_service import metrics
 from qa_service.asr_server import AsrServer
 from qa_service.contract import AudioFrame, LegInfo, encode_record
 from qa_service.embedded.child import free_port
@@ -121,6 +122,29 @@ async def test_a_worker_that_is_killed_loses_and_repeats_nothing(chain: Chain) -
     await chain.await_end()
 
     assert words == await chain.words()
+
+
+async def test_a_successor_goes_on_with_what_the_recogniser_had_learnt(chain: Chain) -> None:
+    words = ["hello", "please", "thanks", "bye"]
+    audio = b"".join(speech(word) + quiet(0.8) for word in words)
+    taken = metrics.LEG_STATES["taken"]._value.get()
+    await chain.say("customer", audio[: len(audio) // 2], stop=False)
+    await eventually(chain.texts, waiting_for="the first utterance")
+    (leg,) = await chain.query(
+        "select recogniser_state from qa.leg where call_id = :call", call=chain.call_id
+    )
+    await chain.kill("worker")
+    await chain.go_on(audio, len(audio) // 2, len(audio))
+    chain.start_worker()
+    await chain.end_call()
+    await chain.await_end()
+    (ended,) = await chain.query(
+        "select recogniser_state from qa.leg where call_id = :call", call=chain.call_id
+    )
+
+    assert leg["recogniser_state"]
+    assert metrics.LEG_STATES["taken"]._value.get() > taken
+    assert ended["recogniser_state"] is None
 
 
 async def test_a_recogniser_that_comes_late_loses_nothing(

@@ -7,15 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+from structlog.testing import capture_logs
+
+from qa_service import metrics
+from qa_service.contract.records import AudioFrame, LegStart
 from qa_service.domain.entries import Utterance
 from qa_service.protocol.events import Completed, SpeechStarted, SpeechStopped
-from qa_service.storage.errors import Fenced, StoreUnavailable
+from qa_service.storage.errors import Fenced, StoreUnavailable, WriteOutOfOrder
 from qa_service.testing.store import MemoryStore
 from qa_service.worker.clock import Clock
-from qa_service.worker.owner import PartitionOwner
-from tests.domain.builders import frame, in_call, session_updated, start
+from qa_service.worker.owner import PROVE_EVERY_S, PartitionOwner
+from tests.domain.builders import FRAME, ORIGIN_TS, frame, in_call, session_updated, start
 from tests.support.waiting import eventually
-from tests.worker.fakes import PARTITION, NotedSessions, an_owner
+from tests.worker.fakes import PARTITION, ManualClock, NotedSessions, an_owner
 
 HEARD = (session_updated(extensions=True), SpeechStarted("i1", 0), SpeechStopped("i1", 400))
 
@@ -56,6 +61,25 @@ async def test_where_reading_begins_is_stored_before_any_record_came() -> None:
         assert store.claims[PARTITION.topic, 0].next_offset == 10
 
 
+async def test_damaged_opus_packets_are_counted_and_told_of_once_a_leg() -> None:
+    def counted() -> float:
+        return metrics.REGISTRY.get_sample_value("qa_opus_packets_damaged_total") or 0.0
+
+    before = counted()
+    async with owning(MemoryStore()) as owner:
+        with capture_logs() as logs:
+            for leg in ("customer", "agent"):
+                opened = LegStart(leg, ORIGIN_TS, "opus", 8000, start().info)
+                frames = [AudioFrame(leg, n * FRAME, n, ORIGIN_TS, b"\x4b\x41\xff\xff") for n in range(50)]
+                for offset, record in enumerate([opened, *frames], owner.core.position):
+                    owner.core.handle(in_call(record), offset, record_ms=0, now=0.0)
+                owner.step()
+
+    told = [entry["leg_id"] for entry in logs if entry["event"] == "packets_damaged"]
+    assert counted() == before + 100
+    assert told == ["customer", "agent"]
+
+
 async def test_a_flush_gives_up_in_time_and_the_batch_is_stored_later() -> None:
     store = MemoryStore()
     async with owning(store) as owner:
@@ -81,6 +105,21 @@ async def test_an_owner_that_is_fenced_off_says_so_and_closes_its_sessions() -> 
         assert [type(error) for error in ends] == [Fenced]
         assert not owner.is_active
         assert sessions.abandoned == 1
+
+
+async def test_an_owner_without_anything_to_write_learns_that_the_database_was_set_back() -> None:
+    store, clock, lost = MemoryStore(), ManualClock(), []
+    owner = await an_owner(store, clock, on_end=lambda _owner, error: lost.append(error))
+    feed(owner)
+    await owner.flush(1.0)
+    where = (PARTITION.topic, PARTITION.partition)
+    store.claims[where] = msgspec.structs.replace(store.claims[where], write_seq=0, next_offset=0)
+
+    clock.now += PROVE_EVERY_S + 1
+    await eventually(lambda: bool(lost), "the owner to notice")
+
+    assert isinstance(lost[0], WriteOutOfOrder)
+    await owner.drop()
 
 
 async def test_a_fault_in_the_writer_ends_the_ownership_and_is_told() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import structlog
 
+from qa_service import metrics
 from qa_service.asr.rate import SessionGate
 from qa_service.asr.session import SessionLost
-from qa_service.domain.leg import AbandonSession, Append, OpenSession
+from qa_service.domain.actions import AbandonSession, Append, OpenSession
 from qa_service.domain.partition import LegKey
 from qa_service.protocol.config import SessionConfig
-from qa_service.protocol.events import ServerEvent, SessionFinished
+from qa_service.protocol.events import LegStateAnswer, ServerEvent, SessionFinished
 from qa_service.worker import sessions as module
 from qa_service.worker.sessions import LOSS_COUNTS_S, TELL_EVERY_S, SessionListener, SessionPool
 from tests.domain.builders import session_updated
@@ -162,3 +163,19 @@ async def test_a_loss_counts_until_a_session_answers_or_nobody_tries_any_more(
     clock.now += LOSS_COUNTS_S
 
     assert pool.last_loss is None
+
+
+@pytest.mark.parametrize(("accepted", "result"), [(True, "taken"), (False, "refused")])
+async def test_what_became_of_a_leg_state_is_counted_and_a_refusal_told(
+    pool: SessionPool, *, accepted: bool, result: str
+) -> None:
+    heard, answer = Heard(), LegStateAnswer(accepted, None if accepted else "other_model")
+    session, before = open_one(pool, heard), metrics.LEG_STATES[result]._value.get()
+    with structlog.testing.capture_logs() as logs:
+        session.on_event(answer)
+
+    assert metrics.LEG_STATES[result]._value.get() == before + 1
+    assert [(line["event"], line["leg_id"], line["reason"]) for line in logs] == (
+        [] if accepted else [("leg_state_not_taken", "customer", "other_model")]
+    )
+    assert heard.events == [(KEY, 1, answer)]
