@@ -59,6 +59,7 @@ class KafkaConfig:
     cert_file: Path | None = None
     key_file: Path | None = None
     idempotence: bool = True
+    fetch_wait_ms: int = 500
 
     def __repr__(self) -> str:
         """Without the password, since a repr ends up in logs."""
@@ -115,6 +116,7 @@ def make_consumer(
         "session_timeout_ms": int(session_timeout_s * 1000),
         # Three heartbeats may be lost before a member counts as dead.
         "heartbeat_interval_ms": int(session_timeout_s * 1000 / 3.5),
+        "fetch_max_wait_ms": config.fetch_wait_ms,
     }
     return AIOKafkaConsumer(*topics, **_connection(config), **(settings | options))
 

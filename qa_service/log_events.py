@@ -52,6 +52,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "dead_letters_recovered": "The dead-letter topic takes records again.",
     "call_started": "A call's first record was stored.",
     "call_ended": "All legs of a call have ended and are stored.",
+    "packets_damaged": (
+        "Opus packets of a leg cannot be decoded, and a guess stands in their place; told once a leg, and "
+        "counted in `qa_opus_packets_damaged_total`. Where there are many, look at the producer: is it "
+        "another codec, are packets encrypted, or cut short?"
+    ),
     "gap_written": "A stretch of a leg has no transcript, other than by pause or silence of the platform.",
     "incident_opened": "A rule has opened an incident; it is stored.",
     "incident_updated": "An incident has new evidence.",
@@ -116,6 +121,35 @@ EVENTS: Final[Mapping[str, str]] = {
     ),
     "session_opened": "A client has a session; `key_id` is the beginning of its key's digest.",
     "session_closed": "A session has ended.",
+    "emotion_memory_loaded": "What an earlier server has learnt of the service's voices was taken up.",
+    "emotion_memory_of_other_weights": (
+        "What was learnt by other weights of the emotion model is of no use; the service is learnt anew."
+    ),
+    "emotion_memory_damaged": (
+        "The file of what was learnt of the service's voices cannot be understood; it was set aside and the "
+        "service is learnt anew."
+    ),
+    "emotion_memory_failed": (
+        "What was learnt of the service's voices cannot be read or written; check QA_SERVER_STATE_DIR. Told "
+        "once until it succeeds again."
+    ),
+    "leg_state_not_taken": (
+        "The recogniser cannot go on from what it had learnt of a leg, as `reason` says: another server, or "
+        "other weights. Emotions of the rest of the leg are judged from scratch."
+    ),
+    "leg_state_refused": (
+        "A client gave a leg state that is of no use here, as `reason` says; the session began without a "
+        "past. Normal after other weights or another version were deployed."
+    ),
+    "partials_suspended": (
+        "Finals take so much of the recognition threads that no time is left for partials; finals still come."
+    ),
+    "partials_resumed": "There is time for partials again.",
+    "sessions_refused_by_load": (
+        "Finals are late by more than QA_SERVER_MAX_FINAL_DELAY_S, or take most of the threads' time; new "
+        "sessions get 429 until there is room. If it is often so, give the server more cores or more servers."
+    ),
+    "sessions_admitted_again": "There is room for new sessions again.",
     "look_failed": "An intermediate recognition failed; the final will tell.",
     "recognition_failed": "A final recognition failed; the client was told so for this utterance.",
     # --- All ----------------------------------------------------------------------------------------

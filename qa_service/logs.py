@@ -2,9 +2,9 @@
 
 Every line, ours or a library's, goes one way: structlog's processors, then one handler on standard error
 (standard output belongs to results). What is bound with ``structlog.contextvars`` (``call_id``, ``leg_id``,
-``session``) stands on each line of that context. Two rules are enforced here and not left to callers: times
-are ISO 8601 in UTC, and secrets are masked, in exceptions too, which is also why tracebacks never show local
-variables.
+``session``) stands on each line of that context. What a library repeats is heard once a minute. Two rules are
+enforced here and not left to callers: times are ISO 8601 in UTC, and secrets are masked, in exceptions too,
+which is also why tracebacks never show local variables.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -49,6 +50,35 @@ _SECRETS: Final = (
 # Libraries that say at "info" what only their own developers want to know.
 _CHATTY: Final = ("aiokafka", "aiohttp.access", "asyncio", "alembic.runtime", "sqlalchemy.engine")
 
+# aiokafka tells each failed attempt on an error level, and makes some ten attempts a second while a broker is
+# away. What that means is said by our own events; its lines are kept for the details, one of each kind.
+_REPETITIVE: Final = "aiokafka"
+REPEATS_EVERY_S: Final = 60.0
+
+
+class RepeatFilter(logging.Filter):
+    """Lets a message of the loggers below ``name`` pass once in so many seconds, whatever its arguments."""
+
+    def __init__(
+        self, name: str, every_s: float = REPEATS_EVERY_S, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._prefix = name
+        self._every_s = every_s
+        self._clock = clock
+        self._passed: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be shown."""
+        if record.name.split(".")[0] != self._prefix or record.levelno < logging.WARNING:
+            return True
+        kind, now = (record.name, str(record.msg)), self._clock()
+        passed = self._passed.get(kind)
+        if passed is not None and now - passed < self._every_s:
+            return False
+        self._passed[kind] = now
+        return True
+
 
 def configure(
     format: LogFormat = "auto",  # noqa: A002 - the setting's own name
@@ -71,6 +101,7 @@ def configure(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(target)
+    handler.addFilter(RepeatFilter(_REPETITIVE))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

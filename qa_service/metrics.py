@@ -91,6 +91,11 @@ RECORDS = Family(
     ("start", "update", "audio", "pause", "resume", "stop", "call_end"),
 )
 FRAMES_REPEATED = _counter("qa_frames_repeated", "Frames that came again or too late and were left out.")
+PACKETS_DAMAGED = _counter(
+    "qa_opus_packets_damaged",
+    "Opus packets that could not be decoded, so that a guess was sent in their place; a wrong bit inside a "
+    "packet is mostly decoded as a noise and not noticed.",
+)
 POISON = Family(
     _counter(
         "qa_poison_records",
@@ -128,6 +133,15 @@ SESSIONS_LIVE = _gauge("qa_sessions_live", "Recogniser sessions that are configu
 SESSIONS_OPENED = _counter("qa_sessions_opened", "Recogniser sessions that came to be usable.")
 SESSIONS_LOST = Family(
     _counter("qa_sessions_lost", "Recogniser sessions that ended other than we asked, by why.", ["reason"])
+)
+LEG_STATES = Family(
+    _counter(
+        "qa_leg_states",
+        "New sessions of a leg that were given what an earlier one had learnt of it, by whether the "
+        "recogniser took it. Refused ones judge the speaker from scratch.",
+        ["result"],
+    ),
+    ("taken", "refused"),
 )
 SESSION_OPEN = _histogram(
     "qa_session_open_seconds", "From connecting to the recogniser to a configured session.", _OPEN_BUCKETS
@@ -196,6 +210,7 @@ SERVER_SESSIONS_REFUSED = Family(
         "no_certificate",
         "unknown_model",
         "overloaded",
+        "saturated",
         "too_fast",
         "shutting_down",
         "not_a_websocket",
@@ -223,7 +238,31 @@ SERVER_RECOGNITION_WAIT = Family(
 SERVER_RECOGNITION_FAILURES = _counter(
     "qa_server_recognition_failures", "Recognitions that ended with an error; their turn got a failed event."
 )
+SERVER_LEG_STATES = Family(
+    _counter(
+        "qa_server_leg_states",
+        "States of a leg that clients gave to a new session, by what became of them: taken, or why not.",
+        ["result"],
+    ),
+    ("taken", "too_late", "too_long", "malformed", "other_version", "other_model"),
+)
+SERVER_EMOTION_MEMORY_FAILURES = Family(
+    _counter(
+        "qa_server_emotion_memory_failures",
+        "Failures to read or write what the emotion model has learnt of the service, by why: a damaged file, "
+        "or a folder that is not accessible. Until one succeeds it is kept in memory alone.",
+        ["reason"],
+    ),
+    ("damaged", "not_accessible"),
+)
 SERVER_QUEUE_LENGTH = _gauge("qa_server_queue_length_recognitions", "Recognitions that wait for a thread.")
+SERVER_FINAL_DELAY = _gauge(
+    "qa_server_final_delay_seconds", "How late a final asked for now is expected to be begun."
+)
+SERVER_PARTIAL_INTERVAL = _gauge(
+    "qa_server_partial_interval_seconds",
+    "Time between two looks at an utterance, as the load allows; 0 while there is no time for any.",
+)
 SERVER_PARTIALS_DROPPED = _counter(
     "qa_server_partials_dropped", "Partial recognitions given up so that finals are not late."
 )

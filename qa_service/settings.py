@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     kafka_idempotence: bool = Field(
         default=True, description="Idempotent producers; off only for brokers without them."
     )
+    kafka_fetch_wait_ms: int = Field(
+        default=500,
+        ge=10,
+        le=30_000,
+        description="Longest a fetch waits at the broker for records; shorten it only for brokers that do "
+        "not answer as soon as some come.",
+    )
     audio_topic: str = Field(
         default="telephony.audio", description="Topic the telephony platform publishes to."
     )
@@ -130,6 +137,11 @@ class Settings(BaseSettings):
         default=20, gt=0, description="New sessions that one key may open within a second; then 429."
     )
     server_max_sessions: int = Field(default=200, gt=0, description="Sessions at a time; then 429.")
+    server_max_final_delay_s: float = Field(
+        default=1.0,
+        ge=0,
+        description="Delay of finals, in seconds, over which new sessions get 429 for a while; 0: never.",
+    )
     server_max_message_mib: int = Field(
         default=22, gt=0, description="Longest message of a client, in MiB; clients may send 21."
     )
@@ -150,9 +162,28 @@ class Settings(BaseSettings):
         default="whisper",
         description="What recognises: whisper, scripted, or an engine of an installed package.",
     )
+    server_model: str | None = Field(
+        default=None,
+        description=(
+            "The engine's model by name: for whisper a size (small, large-v3, …) or a faster-whisper model "
+            "of the Hugging Face hub, owner/name; default: the engine's own."
+        ),
+    )
     server_model_path: Path | None = Field(
         default=None,
-        description="Folder of the engine's model, e.g. any faster-whisper one; default: the engine's own.",
+        description="Folder of the engine's model instead, e.g. any faster-whisper one.",
+    )
+    server_emotion_weights: Path | None = Field(
+        default=None,
+        description="Emotion weights of `qa-service emotion train`; default: the shipped ones.",
+    )
+
+    server_state_dir: Path | None = Field(
+        default=None,
+        description=(
+            "Folder in which the asr-server keeps what it learns of the service's voices over restarts, one a "
+            "server; off: nowhere. Default: ~/.local/state/qa-service."
+        ),
     )
 
     # --- All long-running parts -------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from qa_service.embedded import EmbeddedError
 from qa_service.fetching import FetchError, default_cache_dir
@@ -20,6 +21,11 @@ from tests.support.kafka import BrokerUnavailableError, create_topic, prepare_ka
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+
+# A busy machine is slow, and no fault of the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -195,3 +195,9 @@ async def test_what_a_producer_sends_a_consumer_reads_in_order(kafka_bootstrap, 
     await consumer.stop()
 
     assert values == list(range(20))
+
+
+async def test_a_fetch_waits_at_the_broker_as_long_as_the_settings_say():
+    consumer = kafka.make_consumer(KafkaConfig(bootstrap="127.0.0.1:1", fetch_wait_ms=20))
+
+    assert consumer._fetch_max_wait_ms == 20  # what aiokafka asks the broker for is shown nowhere else

@@ -115,6 +115,42 @@ def test_a_field_named_like_a_secret_is_masked_whole(stream):
     assert line["n"] == [1, "y"]
 
 
+def test_what_a_library_repeats_is_heard_once(stream):
+    logs.configure("json", stream=stream)
+    for attempt in range(3):
+        logging.getLogger("aiokafka.conn").error("node %s is away", attempt)
+        logging.getLogger("another").error("node %s is away", attempt)
+
+    events = [(line["logger"], line["event"]) for line in _lines(stream)]
+
+    assert [event for name, event in events if name == "aiokafka.conn"] == ["node 0 is away"]
+    assert len([event for name, event in events if name == "another"]) == 3
+
+
+def _record(name: str, message: str, *arguments: object) -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, __file__, 1, message, arguments, None)
+
+
+def test_a_repeated_message_passes_once_a_minute_whatever_its_arguments():
+    now = 0.0
+    repeats = logs.RepeatFilter("aiokafka", 60.0, clock=lambda: now)
+    passed = []
+    for second in range(130):
+        now = float(second)
+        passed.append(repeats.filter(_record("aiokafka.conn", "node %s is away", second)))
+
+    assert [second for second, is_shown in enumerate(passed) if is_shown] == [0, 60, 120]
+
+
+def test_other_messages_and_other_libraries_are_left_alone():
+    repeats = logs.RepeatFilter("aiokafka", clock=lambda: 0.0)
+    repeats.filter(_record("aiokafka.conn", "away"))
+
+    assert repeats.filter(_record("aiokafka.conn", "something else"))
+    assert repeats.filter(_record("aiokafkaesque", "away"))
+    assert all(repeats.filter(_record("qa_service", "away")) for _ in range(2))
+
+
 def test_lines_below_the_level_are_left_out(stream):
     logs.configure("json", "warning", stream=stream)
     structlog.get_logger().info("session_opened")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 from os import getpid
 from pathlib import Path
@@ -38,6 +40,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         cert_file=settings.kafka_cert_file,
         key_file=settings.kafka_key_file,
         idempotence=settings.kafka_idempotence,
+        fetch_wait_ms=settings.kafka_fetch_wait_ms,
     )
 
 
@@ -89,9 +92,13 @@ def server_config(
         no_auth=no_auth,
         threads=settings.server_threads,
         engine=engine or settings.server_engine,
+        model=settings.server_model,
         model_path=settings.server_model_path,
+        emotion_weights=settings.server_emotion_weights,
         cache_dir=cache_dir(settings),
+        state_dir=state_dir(settings),
         max_sessions=settings.server_max_sessions,
+        max_final_delay_s=settings.server_max_final_delay_s or None,
         sessions_per_second=settings.server_sessions_per_second,
         max_message_bytes=settings.server_max_message_mib * 1024 * 1024,
         idle_timeout_s=settings.server_idle_timeout_s,
@@ -127,6 +134,18 @@ def read_rule_set(path: Path) -> RuleSet:
 def cache_dir(settings: Settings) -> Path:
     """Where model files and embedded parts are kept."""
     return settings.cache_dir or default_cache_dir()
+
+
+def state_dir(settings: Settings) -> Path | None:
+    """Where the asr-server keeps what it learns; None if it is not to, or there is no home folder."""
+    if settings.server_state_dir is not None:
+        return None if str(settings.server_state_dir) == "off" else settings.server_state_dir
+    xdg = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if xdg.is_absolute():
+        return xdg / "qa-service"
+    with contextlib.suppress(RuntimeError):
+        return Path.home() / ".local" / "state" / "qa-service"
+    return None
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

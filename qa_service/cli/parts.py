@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import structlog
+from aiokafka import AIOKafkaProducer
 
 from qa_service.alerts.partials import PartialsPublisher
 from qa_service.alerts.relay import Relay, RelayTopics
@@ -30,7 +31,6 @@ from qa_service.cli.configuration import (
     worker_options,
 )
 from qa_service.cli.keys import keys
-from qa_service.cli.repeats import hear_kafka_once
 from qa_service.cli.running import configure_logging, run, stop_event
 from qa_service.cli.starting import Probes
 from qa_service.domain.announcements import PartialData
@@ -71,7 +71,6 @@ def worker() -> None:
     """Transcribe live calls and evaluate rules, as one member of the consumer group."""
     settings = Settings()
     configure_logging(settings)
-    hear_kafka_once()
     run(_until_stopped(run_worker, settings))
 
 
@@ -84,7 +83,6 @@ def relay() -> None:
     """Publish alerts and transcripts from the outbox to their topics."""
     settings = Settings()
     configure_logging(settings)
-    hear_kafka_once()
     run(_until_stopped(run_relay, settings))
 
 
@@ -152,15 +150,37 @@ async def _until_stopped(
     await part(settings, stop_event())
 
 
-async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Put a worker together and run it until ``stop``."""
-    probes = Probes("kafka", "postgres", "recogniser", "partitions")
+async def _run_part(
+    build: Callable[[Settings, contextlib.AsyncExitStack, Probes], Coroutine[Any, Any, Worker | Relay]],
+    settings: Settings,
+    stop: asyncio.Event,
+    *checks: str,
+) -> None:
+    """Put a part together and run it until ``stop``; ``checks`` are the names of those it will have."""
+    probes = Probes(*checks)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(probes.served(settings))
-        part = await probes.await_start(_build_worker(settings, stack, probes), stop)
+        part = await probes.await_start(build(settings, stack, probes), stop)
         if part is not None:
             probes.hand_over(part.checks(), part.heartbeat)
             await part.run(stop)
+
+
+def _open_database(stack: contextlib.AsyncExitStack, settings: Settings) -> Database:
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    stack.push_async_callback(database.close)
+    return database
+
+
+async def _start_producer(stack: contextlib.AsyncExitStack, kafka: KafkaConfig) -> AIOKafkaProducer:
+    producer = await start_with_retry(lambda: make_producer(kafka), kafka)
+    stack.push_async_callback(stop_within, producer)
+    return producer
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Put a worker together and run it until ``stop``."""
+    await _run_part(_build_worker, settings, stop, "kafka", "postgres", "recogniser", "partitions")
     _log.info("worker_stopped")
 
 
@@ -168,16 +188,14 @@ async def _build_worker(settings: Settings, stack: contextlib.AsyncExitStack, pr
     current = rule_set(settings)
     endpoint = recogniser_endpoint(settings)
     kafka = kafka_config(settings)
-    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-    stack.push_async_callback(database.close)
+    database = _open_database(stack, settings)
     store = PostgresStore(database)
     rule_sets = RuleSets(current, store)
     probes.waiting_for = f"PostgreSQL at {database.where}"
     await _publish_patiently(rule_sets)
     probes.waiting_for = f"Kafka at {kafka.bootstrap}"
     await check_topic(kafka, settings.audio_topic)
-    producer = await start_with_retry(lambda: make_producer(kafka), kafka)
-    stack.push_async_callback(stop_within, producer)
+    producer = await _start_producer(stack, kafka)
     consumer = await start_with_retry(
         lambda: make_consumer(
             kafka,
@@ -226,8 +244,7 @@ async def _start_partials(
     """Where partials go: to their topic over a producer of their own, or nowhere."""
     if not settings.publish_partials:
         return lambda _partial: None
-    producer = await start_with_retry(lambda: make_producer(kafka), kafka)
-    stack.push_async_callback(stop_within, producer)
+    producer = await _start_producer(stack, kafka)
     publisher = PartialsPublisher(producer, settings.partials_topic)
     running = asyncio.create_task(publisher.run(), name="partials")
     stack.callback(running.cancel)
@@ -236,25 +253,17 @@ async def _start_partials(
 
 async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     """Put a relay together and run it until ``stop``."""
-    probes = Probes("outbox", "kafka")
-    async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(probes.served(settings))
-        part = await probes.await_start(_build_relay(settings, stack, probes), stop)
-        if part is not None:
-            probes.hand_over(part.checks(), part.heartbeat)
-            await part.run(stop)
+    await _run_part(_build_relay, settings, stop, "outbox", "kafka")
     _log.info("relay_stopped")
 
 
 async def _build_relay(settings: Settings, stack: contextlib.AsyncExitStack, probes: Probes) -> Relay:
     kafka = kafka_config(settings)
-    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-    stack.push_async_callback(database.close)
+    database = _open_database(stack, settings)
     outbox = PostgresOutbox(database)
     stack.push_async_callback(outbox.close)
     probes.waiting_for = f"Kafka at {kafka.bootstrap}"
-    producer = await start_with_retry(lambda: make_producer(kafka), kafka)
-    stack.push_async_callback(stop_within, producer)
+    producer = await _start_producer(stack, kafka)
     topics = RelayTopics(alerts=settings.alerts_topic, transcripts=settings.transcripts_topic)
     _log.info("relay_started")
     return Relay(outbox, producer, topics, shards=range(SHARDS))

@@ -26,6 +26,7 @@ def test_access_and_limits_are_settings(monkeypatch):
         API_KEYS_FILE="/run/secrets/keys",
         SESSIONS_PER_SECOND="5",
         MAX_SESSIONS="7",
+        MAX_FINAL_DELAY_S="2.5",
         MAX_MESSAGE_MIB="3",
         IDLE_TIMEOUT_S="60",
     )
@@ -33,8 +34,13 @@ def test_access_and_limits_are_settings(monkeypatch):
     assert config.api_keys == ("a", "b")
     assert config.api_keys_file == Path("/run/secrets/keys")
     assert (config.sessions_per_second, config.max_sessions) == (5, 7)
+    assert config.max_final_delay_s == 2.5
     assert (config.max_message_bytes, config.idle_timeout_s) == (3 * 1024 * 1024, 60)
     assert config.tls is None
+
+
+def test_refusing_by_load_can_be_turned_off(monkeypatch):
+    assert configured(monkeypatch, MAX_FINAL_DELAY_S="0", API_KEYS='["a"]').max_final_delay_s is None
 
 
 def test_tls_is_on_where_there_is_a_certificate(monkeypatch):
