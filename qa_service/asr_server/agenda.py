@@ -163,8 +163,8 @@ class Agenda(Generic[TaskT]):
         """Whether no session more fits."""
         return self._admission.refusing
 
-    def admit_session(self, now: float) -> bool:
-        """Take one more session, or say that it does not fit."""
+    def admit_session(self, now: float) -> float | None:
+        """Take one more session, in so many seconds; None: it does not fit."""
         self._observe(now)
         interval_s = self.partial_interval_s(now)
         return self._admission.admit(now, busy=interval_s is None or interval_s > MIN_INTERVAL_S)

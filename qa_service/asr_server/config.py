@@ -44,7 +44,7 @@ class ServerConfig:
     """What a client gets that asks for none."""
     max_sessions: int = 200
     """Sessions at a time; further ones are refused with 429."""
-    max_final_delay_s: float | None = 1.0
+    max_final_delay_s: float | None = None
     """Seconds that finals may be expected to be late before further sessions are refused with 429; None:
     sessions are never refused for that."""
     sessions_per_second: int = 20

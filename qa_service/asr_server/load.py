@@ -34,7 +34,8 @@ _SHARE_WINDOW_S: Final = 10.0  # the same, to see what sessions cost: longer, si
 _FULL_SHARE: Final = 0.6  # of the threads' time for finals: newcomers are not yet seen in it
 _ROOM_SHARE: Final = 0.5  # under which there is room again
 _HOLD_S: Final = 2.0  # that finals must be late, or in time, on end: some of them at once are no overload
-_NEWCOMER_S: Final = 0.75  # between two new sessions of a busy server
+_NEWCOMER_S: Final = 2.0  # between two new sessions of a busy server
+_WAIT_S: Final = 4.0  # for a turn, at most: the vendor's clients wait 5 s for a handshake
 _CALM_SHARE: Final = 0.5  # of the limit, under which finals count as in time again
 _COST_SHARE: Final = 0.1  # of one recognition in the running cost of its kind
 _FIRST_COST_S: Final = 0.3  # until one has been measured: Whisper base on 3 s of speech
@@ -171,17 +172,19 @@ class Admission:
             contrary = delay_s > self._limit_s or share > _FULL_SHARE
         self._full.observe(now, contrary=contrary)
 
-    def admit(self, now: float, *, busy: bool) -> bool:
-        """Take one more session, or say that it does not fit.
+    def admit(self, now: float, *, busy: bool) -> float | None:
+        """Take one more session, in so many seconds; None: it does not fit.
 
-        Where partials are ``busy`` giving way, sessions may only come as fast as what they cost can be seen.
+        Where partials are ``busy`` giving way, sessions may only come as fast as what they cost can be seen:
+        some wait for their turn, the rest are refused.
         """
         if self._limit_s is None:
-            return True
-        if self.refusing or (busy and now - self._last_admitted < _NEWCOMER_S):
-            return False
-        self._last_admitted = now
-        return True
+            return 0.0
+        turn = max(now, self._last_admitted + _NEWCOMER_S) if busy else now
+        if self.refusing or turn - now > _WAIT_S:
+            return None
+        self._last_admitted = max(turn, self._last_admitted)
+        return turn - now
 
 
 def _moved(mean: float | None, value: float) -> float:

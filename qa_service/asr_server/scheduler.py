@@ -145,13 +145,19 @@ class Scheduler:
             interval_s = self._agenda.partial_interval_s(time.monotonic())
         return _SUSPENDED_S if interval_s is None else interval_s
 
-    def admit_session(self) -> bool:
-        """Take one more session if finals are in time, or say that it does not fit."""
+    def admit_session(self) -> float | None:
+        """Take one more session if finals are in time, in so many seconds; None: it does not fit."""
         with self._changed:
             now = time.monotonic()
-            admitted = self._agenda.admit_session(now)
+            wait_s = self._agenda.admit_session(now)
             self._tell_load(now)
-            return admitted
+            return wait_s
+
+    @property
+    def refuses_sessions(self) -> bool:
+        """Whether no session more fits, as of late."""
+        with self._changed:
+            return self._agenda.refuses_sessions
 
     def _work(self) -> None:
         while (job := self._next()) is not None:

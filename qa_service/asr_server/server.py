@@ -225,6 +225,7 @@ class AsrServer:
         return (
             self._refuse(request, model)
             or self._refuse_haste(key)
+            or await self._await_turn()
             or await self._serve_session(request, model, key)
         )
 
@@ -253,9 +254,6 @@ class AsrServer:
         if len(self._connections) >= self._config.max_sessions:
             message = f"All {self._config.max_sessions} sessions are taken; try again later."
             return _refusal("overloaded", 429, handshake_error(429, message, _request_id()))
-        if not self._scheduler.admit_session():
-            message = "The server is at its limit, finals are late; try again later."
-            return _refusal("saturated", 429, handshake_error(429, message, _request_id()))
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return _refusal(
                 "not_a_websocket", 400, handshake_error(400, "Open a WebSocket here.", _request_id())
@@ -268,6 +266,16 @@ class AsrServer:
             return None
         message = f"A key may open {self._config.sessions_per_second} sessions a second; try again later."
         return _refusal("too_fast", 429, handshake_error(429, message, _request_id()))
+
+    async def _await_turn(self) -> web.Response | None:
+        """The answer to a session for which there is no time; else it is this one's turn."""
+        wait_s = self._scheduler.admit_session()
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        if wait_s is None or self._scheduler.refuses_sessions:
+            message = "The server is at its limit, finals are late; try again later."
+            return _refusal("saturated", 429, handshake_error(429, message, _request_id()))
+        return None
 
     def _lacks_certificate(self, request: web.Request) -> bool:
         if self._config.tls is None or self._config.tls.client_ca_file is None:

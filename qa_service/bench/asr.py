@@ -45,6 +45,7 @@ VERSION: Final = 1
 
 _TAIL_S: Final = 1.2  # of idle line after the silence that ends the last utterance
 _LANGUAGE_S: Final = 4.0
+_MAX_FINAL_DELAY_S: Final = 1.0  # what QA_SERVER_MAX_FINAL_DELAY_S is by default
 _ATTEMPTS_AT_ONCE: Final = 2  # sessions at a time where time does not count
 
 
@@ -153,7 +154,14 @@ async def measure_asr(
         for recording in [*sample_recordings(), *(corpus_recordings(plan.corpus) if plan.corpus else [])]
         if not plan.groups or recording.group in plan.groups
     ]
-    config = ServerConfig(port=0, no_auth=True, threads=plan.threads, emotion=plan.emotion)
+    config = ServerConfig(
+        port=0,
+        no_auth=True,
+        threads=plan.threads,
+        emotion=plan.emotion,
+        # What legs there are is what is to be measured; only an overload is to be fended off.
+        max_final_delay_s=_MAX_FINAL_DELAY_S if plan.overload else None,
+    )
     async with measured_server(config) as server, make_http_session() as http:
         bench = _Bench(plan, server, http, tell, tell_progress or tell)
         if plan.legs:

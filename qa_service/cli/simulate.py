@@ -18,6 +18,7 @@ from qa_service.simulation.states import STATE_NAMES
 from qa_service.simulation.world import Outcome, simulate as simulate_one
 
 _SHOWN_FAILURES = 10
+_INTERRUPTED = 130  # what shells expect of a command that SIGINT ended
 
 
 @click.command(
@@ -52,28 +53,36 @@ def simulate(
         outcome = simulate_one(seed, kinds=kinds or None, tell=click.echo)
         click.echo(_told(outcome))
         sys.exit(1 if outcome.faults else 0)
-    campaign, began = Campaign(), time.monotonic()
-    console = Console(stderr=True)
-    with (
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-        contextlib.closing(
-            run_all(
-                range(seed, seed + schedules), kinds=kinds or None, jobs=jobs or len(os.sched_getaffinity(0))
-            )
-        ) as outcomes,
-    ):
-        bar = progress.add_task("schedules", total=schedules)
-        for outcome in outcomes:
-            campaign.add(outcome)
-            progress.advance(bar)
-            if outcome.faults and len(campaign.failed) <= _SHOWN_FAILURES:
-                console.print(_told(outcome), markup=False, highlight=False)
+    began = time.monotonic()
+    try:
+        campaign = _run(range(seed, seed + schedules), kinds or None, jobs)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     elapsed = time.monotonic() - began
     if as_json:
         click.echo(_json(campaign, seed, kinds or fault_names(), elapsed))
     else:
         _show(campaign, kinds or fault_names(), elapsed)
     sys.exit(1 if campaign.failed else 0)
+
+
+def _run(seeds: range, kinds: tuple[str, ...] | None, jobs: int | None) -> Campaign:
+    """Run schedules, show how far it is, and what came out wrong."""
+    campaign = Campaign()
+    console = Console(stderr=True)
+    with (
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+        contextlib.closing(
+            run_all(seeds, kinds=kinds, jobs=jobs or len(os.sched_getaffinity(0)))
+        ) as outcomes,
+    ):
+        bar = progress.add_task("schedules", total=len(seeds))
+        for outcome in outcomes:
+            campaign.add(outcome)
+            progress.advance(bar)
+            if outcome.faults and len(campaign.failed) <= _SHOWN_FAILURES:
+                console.print(_told(outcome), markup=False, highlight=False)
+    return campaign
 
 
 def _told(outcome: Outcome) -> str:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class Stack:
     kafka: KafkaConfig
     database_url: str
     asr_url: str
+    environment: Mapping[str, str]
+    """The settings by which any command of this package finds them."""
     log_dir: Path
 
 
@@ -59,14 +61,14 @@ async def running_stack(
     ``existing_kafka``, the one of the settings, takes the place of the embedded broker; topics that it lacks
     are created.
     """
-    report("model files")
+    report("model files, checked by digest")
     await asyncio.to_thread(fetch_all, cache_dir, report)
     async with contextlib.AsyncExitStack() as parts:
         report("PostgreSQL" if existing_kafka else "PostgreSQL and Kafka-protocol broker")
         log_dir = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="qa-demo-")))
-        postgres = await parts.enter_async_context(EmbeddedPostgres(cache_dir))
+        postgres = await parts.enter_async_context(EmbeddedPostgres(cache_dir, report=report))
         if existing_kafka is None:
-            kafka = await parts.enter_async_context(_embedded_kafka(cache_dir))
+            kafka = await parts.enter_async_context(_embedded_kafka(cache_dir, report))
         else:
             kafka = existing_kafka
         await upgrade(postgres.url)
@@ -77,26 +79,33 @@ async def running_stack(
             1,
         )
         report("asr-server, worker and relay")
-        launcher = _Launcher(log_dir, _environment(settings, postgres.dsn, kafka, cache_dir))
         asr_port = free_port()
         asr_url = f"ws://127.0.0.1:{asr_port}"
+        environment = _addresses(settings, postgres.dsn, kafka, asr_url)
+        launcher = _Launcher(log_dir, os.environ | environment | _conduct(settings, cache_dir))
         starting = [
             launcher.start(
                 "asr-server", asr_port, "--host", "127.0.0.1", "--port", str(asr_port), "--no-auth"
             ),
-            launcher.start("worker", free_port(), QA_ASR_URL=asr_url),
+            launcher.start("worker", free_port()),
             launcher.start("relay", free_port()),
         ]
         for child, _ in starting:
             parts.callback(child.stop, STOP_WITHIN_S)
         async with aiohttp.ClientSession() as http:
             await asyncio.gather(*(_await_readyz(http, child, port) for child, port in starting))
-        yield Stack(kafka=kafka, database_url=postgres.url, asr_url=asr_url, log_dir=log_dir)
+        yield Stack(
+            kafka=kafka,
+            database_url=postgres.url,
+            asr_url=asr_url,
+            environment=environment,
+            log_dir=log_dir,
+        )
 
 
 @contextlib.asynccontextmanager
-async def _embedded_kafka(cache_dir: Path) -> AsyncIterator[KafkaConfig]:
-    async with EmbeddedBroker(cache_dir) as broker:
+async def _embedded_kafka(cache_dir: Path, report: Callable[[str], None]) -> AsyncIterator[KafkaConfig]:
+    async with EmbeddedBroker(cache_dir, report=report) as broker:
         yield KafkaConfig(
             bootstrap=broker.bootstrap,
             idempotence=False,  # which it cannot
@@ -104,8 +113,8 @@ async def _embedded_kafka(cache_dir: Path) -> AsyncIterator[KafkaConfig]:
         )
 
 
-def _environment(settings: Settings, dsn: str, kafka: KafkaConfig, cache_dir: Path) -> dict[str, str]:
-    return os.environ | {
+def _addresses(settings: Settings, dsn: str, kafka: KafkaConfig, asr_url: str) -> dict[str, str]:
+    return {
         "QA_DATABASE_URL": dsn,
         "QA_KAFKA_BOOTSTRAP": kafka.bootstrap,
         "QA_KAFKA_SECURITY_PROTOCOL": kafka.security_protocol,
@@ -116,11 +125,19 @@ def _environment(settings: Settings, dsn: str, kafka: KafkaConfig, cache_dir: Pa
         "QA_ALERTS_TOPIC": settings.alerts_topic,
         "QA_TRANSCRIPTS_TOPIC": settings.transcripts_topic,
         "QA_PARTIALS_TOPIC": settings.partials_topic,
+        "QA_ASR_URL": asr_url,
+    }
+
+
+def _conduct(settings: Settings, cache_dir: Path) -> dict[str, str]:
+    return {
         "QA_CONSUMER_GROUP": settings.consumer_group,
         "QA_START_FROM": "earliest",
         "QA_CACHE_DIR": str(cache_dir),
         "QA_HEALTH_HOST": "127.0.0.1",
         "QA_SERVER_STATE_DIR": "off",
+        # There is no other server that a refused leg could go to: on a slow machine it had better wait.
+        "QA_SERVER_MAX_FINAL_DELAY_S": "0",
         "QA_LOG_FORMAT": "json",
     }
 
@@ -132,14 +149,14 @@ class _Launcher:
         self._log_dir = log_dir
         self._environment = environment
 
-    def start(self, command: str, port: int, *options: str, **variables: str) -> tuple[Child, int]:
+    def start(self, command: str, port: int, *options: str) -> tuple[Child, int]:
         """Start a part whose health is served on ``port``."""
         child = start_child(
             [sys.executable, "-m", "qa_service", command, *options],
             name=command,
             log_file=self._log_dir / f"{command}.log",
             stop_signal=signal.SIGTERM,
-            environment=self._environment | variables | {"QA_HEALTH_PORT": str(port)},
+            environment=self._environment | {"QA_HEALTH_PORT": str(port)},
         )
         return child, port
 

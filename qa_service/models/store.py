@@ -70,9 +70,8 @@ def fetch_all(cache_dir: Path, report: Report) -> None:
     Raises:
         FetchError: as `ensure`.
     """
-    for name, model in CATALOGUE.items():
+    for name in CATALOGUE:
         ensure(name, cache_dir, report)
-        report(f"{name}: {model.what}; digests right")
 
 
 def verify_all(cache_dir: Path) -> list[Result]:
@@ -97,6 +96,7 @@ def _fetch(model: Model, cache_dir: Path, report: Report) -> None:
     folder = _folder(model, cache_dir)
     partial = folder.with_name(f"{model.name}.partial")
     failures: list[str] = []
+    report(f"{model.name}: {model.what}")
     for source in model.sources:
         try:
             shutil.rmtree(partial, ignore_errors=True)  # left by a process that died, or by the last source

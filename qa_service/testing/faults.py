@@ -42,6 +42,7 @@ EventType: TypeAlias = Literal[
     "conversation.item.input_audio_transcription.completed",
     "conversation.item.input_audio_transcription.failed",
     "qa.progress",
+    "qa.leg_state",
     "session.finished",
     "error",
 ]

@@ -108,7 +108,7 @@ def test_one_late_final_refuses_nobody() -> None:
     it.observe(3.0, 0.2, 3.5)
 
     assert not it.refusing
-    assert it.admit(3.5, busy=True)
+    assert it.admit(3.5, busy=True) == 0
 
 
 def test_sessions_are_refused_once_finals_are_late_for_a_while_and_until_they_are_in_time_for_as_long() -> (
@@ -120,7 +120,7 @@ def test_sessions_are_refused_once_finals_are_late_for_a_while_and_until_they_ar
         it.observe(delay_s, 0.2, now)
         observed.append(it.admit(now, busy=False))
 
-    assert observed == [True, False, False, False, False, False, True]
+    assert observed == [0, None, None, None, None, None, 0]
 
 
 def test_sessions_are_refused_before_finals_are_late_when_these_take_most_of_the_time() -> None:
@@ -145,15 +145,14 @@ def test_the_share_of_finals_is_what_they_took_in_ten_seconds() -> None:
 def test_a_busy_server_takes_newcomers_one_after_the_other() -> None:
     it = Admission(1.0)
 
-    assert [it.admit(now, busy=True) for now in (0.0, 0.2, 0.5, 0.75, 1.0, 1.5)] == [
-        True,
-        False,
-        False,
-        True,
-        False,
-        True,
-    ]
-    assert [it.admit(2.0, busy=False) for _ in range(3)] == [True, True, True]
+    assert [it.admit(now, busy=True) for now in (0.0, 0.5, 1.0, 9.0)] == [0, 1.5, 3.0, 0]
+    assert [it.admit(9.0, busy=False) for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_busy_server_lets_nobody_wait_longer_than_clients_do() -> None:
+    it = Admission(1.0)
+
+    assert [it.admit(0.0, busy=True) for _ in range(5)] == [0, 2.0, 4.0, None, None]
 
 
 def test_without_a_limit_nobody_is_refused() -> None:
@@ -162,8 +161,7 @@ def test_without_a_limit_nobody_is_refused() -> None:
         it.observe(100.0, 1.0, now)
 
     assert not it.refusing
-    assert it.admit(10.0, busy=True)
-    assert it.admit(10.0, busy=True)
+    assert [it.admit(10.0, busy=True) for _ in range(9)] == [0] * 9
 
 
 def test_what_does_not_hold_for_two_seconds_changes_nothing() -> None:
