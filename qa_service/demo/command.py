@@ -20,9 +20,10 @@ from qa_service import logs
 from qa_service.alerts.following import follow
 from qa_service.cli.configuration import cache_dir
 from qa_service.cli.running import run, stop_event
+from qa_service.demo.hints import hints, write_environment
 from qa_service.demo.screen import Screen
 from qa_service.demo.stack import Stack, running_stack
-from qa_service.domain.announcements import UTTERANCE_TYPE
+from qa_service.demo.watch import HOLD_S, Watch, watching
 from qa_service.samples import SampleCall, load_samples
 from qa_service.settings import Settings
 from qa_service.storage.database import Database
@@ -32,6 +33,8 @@ from qa_service.telephony.publish import publish_calls
 
 SETTLE_WITHIN_S = 90.0
 """From the last frame to everything stored and published; seconds on an idle machine."""
+SHOWN_WITHIN_S = HOLD_S + 1.0
+"""From everything published to everything on the screen; what comes later is shown under the verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,22 +110,31 @@ async def _run(
         ready_s = time.monotonic() - began
         screen.line(f"  ready after {ready_s:.1f} s")
         samples = load_samples()
-        outcome = await _play(settings, stack, samples, speed, screen)
-        outcome.timings.update(ready_s=round(ready_s, 1), total_s=round(time.monotonic() - began, 1))
-        _write_json(json_file, outcome)
-        _judge(screen, outcome)
-        if stay:
-            _explain(screen, settings, stack)
-            is_only_open.set()
-            await stop.wait()
+        screen.headline(f"Playing {len(samples)} calls at once{_pace(samples, speed)}")
+        screen.legend()
+        topics = settings.transcripts_topic, settings.alerts_topic
+        async with watching(stack.kafka, *topics, screen=screen) as watch:
+            outcome = await _play(settings, stack, samples, speed, watch)
+            outcome.timings.update(ready_s=round(ready_s, 1), total_s=round(time.monotonic() - began, 1))
+            _write_json(json_file, outcome)
+            _judge(screen, outcome)
+            if stay:
+                _explain(screen, settings, stack)
+                is_only_open.set()
+                await _stay(stop, watch)
     return outcome
 
 
+async def _stay(stop: asyncio.Event, watch: Watch) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, watch.task], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    watch.check()
+
+
 async def _play(
-    settings: Settings, stack: Stack, samples: Sequence[SampleCall], speed: float, screen: Screen
+    settings: Settings, stack: Stack, samples: Sequence[SampleCall], speed: float, watch: Watch
 ) -> Outcome:
-    screen.headline(f"Playing {len(samples)} calls, two legs each, 8 kHz µ-law" + _pace(speed))
-    watcher = asyncio.create_task(_watch(settings, stack, screen))
     began = time.monotonic()
     database = Database(stack.database_url)
     try:
@@ -131,7 +143,7 @@ async def _play(
             await publish_calls(calls, publisher=publisher, speed=speed)
         played_s = time.monotonic() - began
         call_ids = [call.call_id for call in calls]
-        await _settle(database, call_ids, watcher)
+        await _settle(database, call_ids, watch)
         settled_s = time.monotonic() - began - played_s
         alerts = [
             event
@@ -139,9 +151,8 @@ async def _play(
         ]
         utterances = await read_utterances(database, call_ids)
         origins = await read_origins(database, call_ids)
+        await watch.wait_until_shown(len(utterances) + len(alerts), within_s=SHOWN_WITHIN_S)
     finally:
-        watcher.cancel()
-        await asyncio.wait([watcher])
         await database.close()
     expected = {
         (call.call_id, rule)
@@ -162,24 +173,16 @@ async def _play(
     )
 
 
-async def _watch(settings: Settings, stack: Stack, screen: Screen) -> None:
-    async for event in follow(stack.kafka, settings.transcripts_topic, settings.alerts_topic):
-        show = screen.utterance if event["type"] == UTTERANCE_TYPE else screen.alert
-        show(event["data"])
-
-
-async def _settle(database: Database, call_ids: Sequence[str], watcher: asyncio.Task[None]) -> None:
+async def _settle(database: Database, call_ids: Sequence[str], watch: Watch) -> None:
     """Wait until everything of the calls is stored and published."""
     deadline = time.monotonic() + SETTLE_WITHIN_S
     while not await are_settled(database, call_ids):
-        if watcher.done():
-            watcher.result()
+        watch.check()
         if time.monotonic() > deadline:
             raise click.ClickException(
                 f"waited {SETTLE_WITHIN_S:.0f} s for the calls to be stored and published, in vain"
             )
         await asyncio.sleep(0.2)
-    await asyncio.sleep(0.5)  # the watcher's last lines; nothing depends on it
 
 
 def _delays(alerts: Sequence[dict[str, Any]], origins: dict[str, int]) -> dict[str, int]:
@@ -194,8 +197,12 @@ def _delays(alerts: Sequence[dict[str, Any]], origins: dict[str, int]) -> dict[s
     return delays
 
 
-def _pace(speed: float) -> str:
-    return ", in real time" if math.isclose(speed, 1.0) else f", {speed:g} times as fast as they were spoken"
+def _pace(samples: Sequence[SampleCall], speed: float) -> str:
+    spoken_s = max(sample.duration_ms for sample in samples) / 1000
+    lasts_s = math.ceil(spoken_s / speed / 5) * 5
+    if math.isclose(speed, 1.0):
+        return f", in real time: about {lasts_s} s (--speed 4 is quicker)"
+    return f", {speed:g} times as fast as they were spoken: about {lasts_s} s"
 
 
 def _write_json(path: Path | None, outcome: Outcome) -> None:
@@ -212,21 +219,17 @@ def _judge(screen: Screen, outcome: Outcome) -> None:
     for name, delay in (outcome.timings["speech_end_to_alert_ms"] or {}).items():
         screen.line(f"  {delay / 1000:5.2f} s from the last word to the alert on its topic: {name}")
     for alert in outcome.missing:
-        screen.line(f"  [red]expected and not raised: {alert}[/]")
+        screen.line(f"  expected and not raised: {alert}", style="red")
     for alert in outcome.unexpected:
-        screen.line(f"  [red]raised and not expected: {alert}[/]")
+        screen.line(f"  raised and not expected: {alert}", style="red")
     if not outcome.missing and not outcome.unexpected:
-        screen.line("  [green]exactly the expected alerts were raised[/]")
+        screen.line("  exactly the expected alerts were raised", style="green")
 
 
 def _explain(screen: Screen, settings: Settings, stack: Stack) -> None:
-    program = Path(sys.argv[0])
-    dsn = stack.database_url.replace("postgresql+asyncpg://", "postgresql://")
-    screen.headline("Everything is still running. In another terminal:")
-    screen.line(f"  export QA_DATABASE_URL={dsn}")
-    screen.line(f"  export QA_KAFKA_BOOTSTRAP={stack.kafka.bootstrap} QA_KAFKA_IDEMPOTENCE=false")
-    screen.line(f"  {program} report call_quality    one of the views of schema report, for any SQL client")
-    screen.line(f"  {program} alerts --from-start    topic {settings.alerts_topic}, as CloudEvents")
-    screen.line(f"  {program} publish my-call.wav    a call of your own (stereo: customer left, agent right)")
-    screen.line(f"  logs of the parts: {stack.log_dir}")
-    screen.line("Ctrl-C ends the demo.")
+    environment_file = write_environment(stack.log_dir, stack.environment)
+    screen.headline("Everything is still running. To look around, paste into another terminal:")
+    for line in hints(environment_file, alerts_topic=settings.alerts_topic):
+        screen.line(f"  {line}", style="dim" if line.startswith("#") else "")
+    screen.line()
+    screen.line(f"The parts log to {stack.log_dir}. Ctrl-C ends the demo and deletes its data.")

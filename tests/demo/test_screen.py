@@ -108,6 +108,17 @@ def test_the_legend_explains_each_mark():
     assert [line.split()[0] for line in shown.lines[:2]] == ["-", "[number]"]
 
 
+def test_only_the_place_of_an_utterance_is_dim():
+    written = io.StringIO()
+    screen = Screen(Console(file=written, width=120, force_terminal=True, color_system="standard"))
+
+    screen.utterance(utterance("u1", "Hello.", role="other", language="en"))
+
+    dim, _, rest = written.getvalue().partition("\x1b[0m")
+    assert dim.startswith("\x1b[2ma-call")
+    assert rest.rstrip().endswith("Hello.")
+
+
 def test_on_a_terminal_long_words_stay_in_their_column():
     shown = Shown(width=100, terminal=True)
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
+from rich.console import Console
 
-from qa_service.demo.watch import HOLD_S, Sequence
+from qa_service.demo import watch as watch_module
+from qa_service.demo.screen import Screen
+from qa_service.demo.watch import HOLD_S, Sequence, watching
+from qa_service.kafka import KafkaConfig, KafkaUnavailable
+
+WITHIN_S = 30.0
 
 
 def utterance(utterance_id: str) -> dict[str, Any]:
@@ -82,3 +92,68 @@ def test_every_event_passes_once_and_those_of_an_incident_in_order(events: list[
     assert len(passed) == len(events)
     for name in "ij":
         assert of_incident(name, passed) == of_incident(name, events)
+
+
+class RecordingScreen(Screen):
+    """Keeps what it is told to show."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(file=io.StringIO()))
+        self.shown: list[str] = []
+
+    def utterance(self, data: dict[str, Any]) -> None:
+        self.shown.append(data["utterance_id"])
+
+    def alert(self, data: dict[str, Any]) -> None:
+        self.shown.append(data["incident_id"])
+
+
+def let_topics_hold(monkeypatch: pytest.MonkeyPatch, *events: dict[str, Any]) -> None:
+    async def follow(*_topics: object) -> AsyncIterator[dict[str, Any]]:
+        for event in events:
+            yield event
+        await asyncio.Event().wait()  # a topic has no end
+
+    monkeypatch.setattr(watch_module, "follow", follow)
+
+
+async def test_what_comes_is_shown_in_sequence(monkeypatch: pytest.MonkeyPatch):
+    let_topics_hold(monkeypatch, alert("i", "u1"), utterance("u1"))
+    screen = RecordingScreen()
+
+    async with watching(KafkaConfig(bootstrap=""), "topic", screen=screen) as watch:
+        await watch.wait_until_shown(2, within_s=WITHIN_S)
+
+    assert screen.shown == ["u1", "i"]
+
+
+async def test_an_overdue_alert_is_shown_though_nothing_else_comes(monkeypatch: pytest.MonkeyPatch):
+    let_topics_hold(monkeypatch, alert("i", "u1"))
+    screen = RecordingScreen()
+
+    async with watching(KafkaConfig(bootstrap=""), "topic", screen=screen) as watch:
+        await watch.wait_until_shown(1, within_s=WITHIN_S)
+
+    assert screen.shown == ["i"]
+
+
+async def test_waiting_for_what_does_not_come_ends(monkeypatch: pytest.MonkeyPatch):
+    let_topics_hold(monkeypatch)
+    screen = RecordingScreen()
+
+    async with watching(KafkaConfig(bootstrap=""), "topic", screen=screen) as watch:
+        await watch.wait_until_shown(1, within_s=0.01)
+
+    assert screen.shown == []
+
+
+async def test_the_topics_failure_reaches_whoever_waits(monkeypatch: pytest.MonkeyPatch):
+    async def follow(*_topics: object) -> AsyncIterator[dict[str, Any]]:
+        raise KafkaUnavailable("the broker is gone")
+        yield {}
+
+    monkeypatch.setattr(watch_module, "follow", follow)
+
+    async with watching(KafkaConfig(bootstrap=""), "topic", screen=RecordingScreen()) as watch:
+        with pytest.raises(KafkaUnavailable, match="the broker is gone"):
+            await watch.wait_until_shown(1, within_s=WITHIN_S)
