@@ -181,8 +181,8 @@ class Settings(BaseSettings):
     server_state_dir: Path | None = Field(
         default=None,
         description=(
-            "Folder in which the asr-server keeps what it learns of the service's voices over restarts, one a "
-            "server; off: nowhere. Default: ~/.local/state/qa-service."
+            "Folder in which the asr-server keeps what it learns of the service's voices over restarts, one "
+            "a server; off: nowhere. Default: ~/.local/state/qa-service."
         ),
     )
 

@@ -29,7 +29,7 @@ from qa_service.bench.serving import MeasuredServer, Vitals
 
 _SPEECH_SHARE: Final = 0.45
 _OPEN_WITHIN_S: Final = 10.0  # legs begin one after the other, not all with the same second
-_OPEN_CALMLY_SHARE: Final = 0.6  # of the time before an overload: a busy server takes sessions one after the other
+_OPEN_CALMLY_SHARE: Final = 0.6  # of the time before an overload: a busy server takes one after the other
 _MATCH_MS: Final = 1000  # how far from the reference end the end of an utterance may be to be the same
 _MEMORY_EVERY_S: Final = 5.0
 _WARM_S: Final = 120.0  # until every buffer has been as large as it gets; in short runs, half the time

@@ -24,6 +24,9 @@ LONG_UTTERANCE_S: Final = 60
 """An utterance that goes on for so long is ended at the next quiet point (design, 3.1) ..."""
 LONGEST_UTTERANCE_S: Final = 75
 """... and past this anywhere. Our own server does it at 60 s, and is not to be disturbed."""
+LEAST_HEARING_S: Final = 20
+"""An utterance that was replayed has to go on for so long after that, since audio is read faster than it is
+heard; no longer, or what comes meanwhile would not fit into the buffer."""
 MAX_ATTEMPTS: Final = 3
 """Sessions that may fail on the same stretch before it becomes a gap."""
 RETRY_BASE_S: Final = 0.5
@@ -86,9 +89,8 @@ def is_endless(recognition: Recognition, hearing: Hearing, *, sent_until: int, n
         return False
     is_bad_place = recognition.honours_extensions or hearing.hears_speech
     most_s = LONGEST_UTTERANCE_S if is_bad_place else LONG_UTTERANCE_S
-    # Audio that is read fast is ahead of its results, so both clocks have to agree.
     sent = sent_until - item.start
-    return sent > recognition.timeline.samples(most_s * 1000) and now - item.begun_at > most_s
+    return sent > recognition.timeline.samples(most_s * 1000) and now - item.begun_at > LEAST_HEARING_S
 
 
 def _is_final_overdue(recognition: Recognition, *, final_timeout_s: float, now: float) -> bool:

@@ -17,6 +17,9 @@ FIRST_EVIDENCE = MAX_WINDOW
 MAX_EVIDENCE = FIRST_EVIDENCE + 6
 """Pieces of evidence an incident keeps: the first ones and the newest, so that it stays small."""
 
+BEFORE_ALL_MS = -(2**62)
+"""Before any call time. A leg whose clock is behind that of the call's first record has times below zero."""
+
 
 class Pin(NamedTuple):
     """The call, and the rule set that it is pinned to."""
@@ -37,7 +40,7 @@ class IncidentTrack:
         self._n = 0
         self._opened_ms = 0
         self._evidence: list[Evidence] = []
-        self.cooldown_until = 0
+        self.cooldown_until = BEFORE_ALL_MS
         """Call time before which no incident is opened."""
 
     @property

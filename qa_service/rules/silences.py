@@ -20,11 +20,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from qa_service.domain.entries import Gap, LogEntry, Quiet
 from qa_service.domain.incidents import Evidence, IncidentChange
-from qa_service.rules.lifecycle import IncidentTrack
+from qa_service.rules.lifecycle import BEFORE_ALL_MS, IncidentTrack
 
 Sound: TypeAlias = Literal["silent", "busy", "away"]
-
-_BEGINNING = -(2**62)  # before any call time
 
 
 class Stretch(NamedTuple):
@@ -163,8 +161,8 @@ class CallSilence:
         self._longer_than_ms = longer_than_ms
         self._watch = SilenceWatch(longer_than_ms, track, leg_id=None)
         self._axes: dict[str, _Axis] = {}
-        self._decided_until = _BEGINNING
-        self._heard_until = _BEGINNING
+        self._decided_until = BEFORE_ALL_MS
+        self._heard_until = BEFORE_ALL_MS
         """How far the leg that is ahead of all others is covered."""
 
     def start_leg(self, leg_id: str, at_ms: int) -> None:

@@ -11,6 +11,7 @@ import multiprocessing
 import signal
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -22,8 +23,6 @@ from qa_service.simulation.states import STATE_NAMES
 from qa_service.simulation.world import Outcome, simulate
 
 _RUNS_AT_ONCE: Final = 10
-_RUNS_PER_PROCESS: Final = 100
-"""Batches after which a process is replaced, so that no memory adds up."""
 
 
 @dataclass(slots=True)
@@ -67,11 +66,21 @@ def run_all(seeds: range, *, kinds: tuple[str, ...] | None = None, jobs: int) ->
     To be closed if it is not wanted to its end: that ends the processes.
     """
     # A fresh interpreter each: nothing that the caller has set up, or logs, gets into a run.
-    context = multiprocessing.get_context("spawn")
-    batches = ((part, kinds) for part in _split(seeds))
-    with context.Pool(jobs, _begin_process, maxtasksperchild=_RUNS_PER_PROCESS) as pool:
-        for outcomes in pool.imap_unordered(_run_batch, batches):
-            yield from outcomes
+    executor = ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
+    )
+    waiting: set[Future[list[Outcome]]] = set()
+    parts = _split(seeds)
+    try:
+        while True:
+            waiting |= {executor.submit(_run_batch, p, kinds) for p in islice(parts, 2 * jobs - len(waiting))}
+            if not waiting:
+                return
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for batch in done:
+                yield from batch.result()
+    finally:
+        executor.shutdown(cancel_futures=True)  # waits for the batches under way: some seconds
 
 
 def _split(seeds: range) -> Iterator[tuple[int, ...]]:
@@ -85,6 +94,5 @@ def _begin_process() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def _run_batch(batch: tuple[tuple[int, ...], tuple[str, ...] | None]) -> list[Outcome]:
-    seeds, kinds = batch
+def _run_batch(seeds: tuple[int, ...], kinds: tuple[str, ...] | None) -> list[Outcome]:
     return [simulate(seed, kinds=kinds) for seed in seeds]

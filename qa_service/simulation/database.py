@@ -31,6 +31,8 @@ class Backup:
     """What a database held at one moment."""
 
     tables: dict[str, object]
+    history: int
+    """How often the database had been set back before."""
 
 
 class Server:
@@ -39,6 +41,8 @@ class Server:
     def __init__(self, loop: VirtualLoop, network: Network) -> None:
         self.tables = MemoryStore()
         self.is_up = True
+        self.history = 0
+        """How often it was set back."""
         self.lose_requests = 0
         """So many writes do not arrive."""
         self.lose_answers = 0
@@ -52,11 +56,12 @@ class Server:
     def back_up(self) -> Backup:
         """Keep what is stored at this moment."""
         kept = {name: value for name, value in vars(self.tables).items() if name not in _VOLATILE}
-        return Backup(copy.deepcopy(kept))
+        return Backup(copy.deepcopy(kept), self.history)
 
     def restore(self, backup: Backup) -> None:
         """Go back to a former moment."""
         vars(self.tables).update(copy.deepcopy(backup.tables))
+        self.history += 1
 
     async def carry_out(self, batch: WriteBatch) -> None:
         """One transaction."""

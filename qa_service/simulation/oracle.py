@@ -19,6 +19,7 @@ from qa_service.domain.entries import (
     CallEnded,
     CallStarted,
     Gap,
+    LegEnded,
     LegStarted,
     LegUpdated,
     LogEntry,
@@ -82,6 +83,9 @@ def _judge_call(
             told = [body.source_offset for body in bodies if isinstance(body, kind)]
             if len(set(told)) < len(told):
                 yield f"{leg_id}: records at {told} were applied more than once"
+        has_idled = any(isinstance(body, LegEnded) and body.reason == "idle" for body in bodies)
+        if has_idled and not leg.may_idle:
+            yield f"{leg_id}: its end was forgotten, and only its silence ended it"
         releases = [body for body in bodies if isinstance(body, Utterance | Quiet | Gap)]
         yield from (f"{leg_id}: {fault}" for fault in _judge_leg(leg, releases, allowance))
     yield from _judge_incidents(call, log, store)
@@ -165,6 +169,9 @@ def _judge_by_log(
     pinned = log[0].body.rule_set_hash
     if store.calls[call_id]["rule_set_hash"] != pinned:
         yield "the call is pinned to two rule sets"
+    if pinned not in store.rule_sets:
+        yield "the rule set that it is pinned to is not stored"
+        return
     rules = _load(store.rule_sets[pinned]).start(call_id)
     newest = {change.incident_id: change for entry in log for change in rules.feed(entry)}
     expected = {key: (c.rule_set_hash, c.opened_ms, c.closed_ms, c.n) for key, c in newest.items()}

@@ -51,6 +51,8 @@ class Service:
         self.unheard: set[int] = set()
         """Words that connections were too deaf to hear."""
         self.opened = 0
+        self.abandoned_at: list[float] = []
+        """When a worker closed a connection in the middle of a session (virtual seconds)."""
 
     def dialler(self) -> Any:
         """What a worker takes for its :class:`aiohttp.ClientSession`."""
@@ -101,7 +103,7 @@ class Connection:
         self.swap_finals = 0
         self.delay_finals_s = 0.0
         """How much later than due the next final, and all that follows, is told."""
-        self.is_configured = False
+        self.is_configured = self.is_finished = False
         self.finals_due = 0
         """Told and not delivered yet."""
         self.replayed_at = -10.0
@@ -114,6 +116,7 @@ class Connection:
         self._last_due = 0.0
         self._held: str | None = None
         self._counts: dict[str, itertools.count[int]] = {}
+        self._number = number
         self._protocol = ServerSession(f"sess_{number}", "a model", self._next_id)
         self.engine = _Engine(self._protocol, service.random, ours=service.extensions)
         self._tell(self._protocol.created())
@@ -138,6 +141,8 @@ class Connection:
 
     async def close(self) -> None:
         """Say goodbye."""
+        if self.is_open and not self.is_finished:
+            self._service.abandoned_at.append(self._service.loop.time())
         self.is_open = False
         await self._service.network.pass_point("asr.close")
 
@@ -195,6 +200,7 @@ class Connection:
                 case Finish() if not self.is_deaf:
                     self._tell_all(self.engine.finish())
                     self._tell(self._protocol.finished())
+                    self.is_finished = True
                 case Finish():
                     pass
                 case Configure():
@@ -246,7 +252,8 @@ class Connection:
         self._news.set()
 
     def _next_id(self, prefix: str) -> str:
-        return f"{prefix}_{next(self._counts.setdefault(prefix, itertools.count(1)))}"
+        count = next(self._counts.setdefault(prefix, itertools.count(1)))
+        return f"{prefix}_{self._number}_{count}"
 
 
 class _Engine:

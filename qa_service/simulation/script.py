@@ -68,6 +68,8 @@ CALL_WORDS: Final = 4 * ALARM_EVERY
 _RAISES_ALARM: Final = 0.6
 _STOPS: Final = 0.7
 """Share of legs that are stopped before the call ends."""
+_IDLES_AFTER_S: Final = 40.0
+"""Well below the minute that the worker waits for."""
 _SPEAKS_IN_PAUSE: Final = 0.5
 _UNANNOUNCED: Final = 0.05
 """Share of legs without a ``start``."""
@@ -91,6 +93,8 @@ class LegScript:
     """Positions of each word, from and to."""
     secrets: set[int] = field(default_factory=set)
     """Said in a pause: none of them may be transcribed."""
+    may_idle: bool = False
+    """Whether the other leg goes on for so long that silence may end this one."""
 
 
 @dataclass(slots=True)
@@ -128,6 +132,8 @@ def write_call(call_id: str, random: Random, *, begins: float, first_word: int) 
         if random.random() < _STOPS:
             speaker.stop()
         ends.append(speaker.now)
+    for leg_script, end in zip(script.legs.values(), ends, strict=True):
+        leg_script.may_idle = max(ends) - end > _IDLES_AFTER_S
     script.cues.append(Cue(max(ends) + 0.2, CallRecord(call_id, CallEnd(_ts(max(ends))))))
     script.cues.sort(key=lambda cue: cue.at)
     return script

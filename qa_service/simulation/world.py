@@ -38,6 +38,8 @@ PARTITIONS: Final = 3
 SETTLE_WITHIN_S: Final = 600.0
 """Virtual seconds from healing to the end of everything."""
 
+_GROUP_FORMS_S: Final = 6.0
+"""Two heartbeats after the last of the first workers has joined."""
 _AIMED: Final = 0.8
 """Share of faults that wait for a state, rather than strike at any moment."""
 _AIM_FOR_S: Final = 12.0
@@ -66,8 +68,8 @@ class Outcome:
     digest: str
     """Of everything that was stored, in order: the same for the same seed."""
     virtual_s: float
-    sessions: int
-    """Opened at the recogniser."""
+    interrupted: int
+    """Sessions that workers gave up by themselves, once the group had found together."""
     utterances: int
     gaps: tuple[tuple[str, int], ...]
 
@@ -88,6 +90,7 @@ def simulate(
     faults += world.judge()
     store = world.around.database.tables
     digest, virtual_s = world.digest, loop.time()
+    interrupted = sum(at > _GROUP_FORMS_S for at in world.around.recogniser.abandoned_at)
     loop.bury()
     return Outcome(
         seed=seed,
@@ -95,7 +98,7 @@ def simulate(
         meetings=tuple(world.meetings),
         digest=digest,
         virtual_s=virtual_s,
-        sessions=world.around.recogniser.opened,
+        interrupted=interrupted,
         utterances=sum(row["kind"] == "utterance" for row in store.entries.values()),
         gaps=tuple(sorted(Counter(_gap_reasons(store.entries.values())).items())),
     )

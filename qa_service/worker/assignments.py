@@ -242,6 +242,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def _load(self, partition: TopicPartition, claim: Claim, *, at: int | None) -> PartitionReader:
         tools, options = self._tools, self._options
+        await tools.rule_sets.publish()  # again: a database that was set back may have lost it
         stored = await tools.store.load_calls(partition.topic, partition.partition)
         await tools.rule_sets.prepare(stored)
         position = claim.next_offset if at is None else at

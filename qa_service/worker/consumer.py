@@ -46,9 +46,9 @@ COMMIT_WITHIN_S = 2.0
 LAST_WRITE_S = 2.0
 """For the last transaction, even if the grace period is used up."""
 FRESH_MS = 900
-"""The end of the log, as last told by the broker, is believed for so long. It tells it twice a second. Less than
-a leg waits for its next frame (:data:`~qa_service.domain.leg.STALL_S`), or a broker that goes away would look
-like a caller who does."""
+"""The end of the log, as last told by the broker, is believed for so long. It tells it twice a second. Less
+than a leg waits for its next frame (:data:`~qa_service.domain.leg.STALL_S`), or a broker that goes away would
+look like a caller who does."""
 SILENCE_S = 15.0
 """No answer of the brokers for so long, for any partition that is read: not ready."""
 GIVE_UP_S = 60.0

@@ -136,7 +136,7 @@ async def test_the_raw_java_sample_is_served(
 ) -> None:
     run = await stage.run(java_program(stage.save(RAW_JAVA, manual=manual), jars("pom-websocket.xml")))
 
-    # Over TLS it may exit before the goodbyes are exchanged, and the server then hears of a broken connection.
+    # Over TLS it may exit before the goodbyes are exchanged: a broken connection to the server.
     assert_ended(run, close_codes=(1000, 1006))
     assert_served(run, "Received event: ", manual=manual)
     assert "SEVERE" not in run.output

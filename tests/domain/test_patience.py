@@ -5,6 +5,7 @@ import pytest
 from qa_service.domain.hearing import MUTE_AFTER_S, MUTE_SPEECH_MS, Hearing
 from qa_service.domain.patience import (
     FINISH_TIMEOUT_S,
+    LEAST_HEARING_S,
     LONG_UTTERANCE_S,
     LONGEST_UTTERANCE_S,
     MISSING_FINAL,
@@ -86,11 +87,11 @@ def test_an_utterance_is_endless_when_audio_and_time_agree(*, extensions: bool, 
     session, hearing = a_session(extensions=extensions), Hearing(RATE)
     session.note(SpeechStarted("a", 0), now=0.0, at_ms=0)
     start = session.items["a"].start
-    far, late = start + most_s * RATE + 1, most_s + 0.1
+    far, late = start + most_s * RATE + 1, LEAST_HEARING_S + 0.1
 
     assert is_endless(session, hearing, sent_until=far, now=late)
     assert not is_endless(session, hearing, sent_until=far - 1, now=late)
-    assert not is_endless(session, hearing, sent_until=far, now=float(most_s))
+    assert not is_endless(session, hearing, sent_until=far, now=float(LEAST_HEARING_S))
 
     session.note(SpeechStopped("a", 1000), now=late, at_ms=0)
 

@@ -6,6 +6,7 @@ leg's utterances, silences from a table of all instants at which anything change
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from itertools import pairwise
@@ -105,7 +106,7 @@ def _judge_utterances(rule: Rule, own: list[LogEntry], leg: str | None) -> set[I
     ]
     hits = [position for position in concerned if _counts(condition, own[position].body)]
     found: set[Incident] = set()
-    first_free, cooldown_until = 0, 0
+    first_free, cooldown_until = 0, -math.inf
     position = 0
     while position < len(own):
         recent = [p for p in hits if p in [c for c in concerned if c <= position][-window:]]
@@ -196,7 +197,7 @@ def _judge_silence(rule: Rule, log: list[LogEntry], leg: str | None) -> set[Inci
         return _judge_runs(rule, _find_runs(log, condition.of, frontier), frontier, is_over, None)
     found: set[Incident] = set()
     # A leg that comes back begins anew, but for the cool-down; the whole history is told in one go.
-    cooldown_until = 0
+    cooldown_until = -math.inf
     for life in _split_lives(log):
         covered = _covered_until(life)
         is_over = any(isinstance(e.body, LegEnded | CallEnded) for e in life)
@@ -301,7 +302,7 @@ def _judge_runs(  # noqa: PLR0917 - called twice
     frontier: int,
     is_over: bool,  # noqa: FBT001 - one of the facts
     leg: str | None,
-    cooldown_until: int = 0,
+    cooldown_until: float = -math.inf,
 ) -> set[Incident]:
     condition = rule.when
     assert isinstance(condition, SilenceCondition)

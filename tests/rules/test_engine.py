@@ -372,6 +372,16 @@ def test_a_leg_that_waits_for_another_keeps_few_stretches() -> None:
     assert len(call._call_silences[0]._axes["agent"].ahead) <= 3
 
 
+def test_what_is_said_before_the_call_s_first_record_counts_too() -> None:
+    rules = rule_set("{said: {leg: any, any_of: ['i guarantee']}}", "{silence: {of: agent, longer_than: 5s}}")
+    log = Dialogue().begin().start("agent", -20_000)
+    log.say("agent", "I guarantee it.", -20_000, -19_000).hush("agent", -1_000)
+
+    opened = [(change.rule_id, change.opened_ms) for change in run(rules, log.entries)]
+    assert opened[:1] == [("rule-1", -19_000)]
+    assert ("rule-2", -14_000) in opened
+
+
 @pytest.mark.parametrize("leg", ["ghost", None])
 def test_an_entry_of_a_leg_that_never_started_is_the_writers_fault(leg: str | None) -> None:
     body = Quiet(start_pos=0, end_pos=0, time_source="gate")

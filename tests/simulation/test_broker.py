@@ -75,7 +75,9 @@ def test_a_group_shares_the_partitions_out(loop: VirtualLoop, broker: Broker) ->
     run(loop, broker, scene())
 
 
-def test_a_rebalance_takes_everything_and_gives_it_back_to_its_owner(loop: VirtualLoop, broker: Broker) -> None:
+def test_a_rebalance_takes_everything_and_gives_it_back_to_its_owner(
+    loop: VirtualLoop, broker: Broker
+) -> None:
     async def scene() -> None:
         one, two = join(loop, broker, "one", "two")
         await asyncio.sleep(20.0)

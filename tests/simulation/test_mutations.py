@@ -1,21 +1,22 @@
 """Each guarantee is broken on purpose, and the simulation is shown to notice.
 
-A mutation replaces a piece of the worker's own code by one that neglects a single thing. Schedules are run until
-the first that comes out wrong; ``within`` bounds how many that may take, and is a small multiple of what it took
-when the mutation was written. A mutation that goes unnoticed is a hole in the simulation, not in the worker.
+A mutation replaces a piece of the worker's own code by one that neglects a single thing. Schedules are run
+until the first that comes out wrong; ``within`` bounds how many that may take. A mutation that goes unnoticed
+is a hole in the simulation, not in the worker.
 """
+
+# ruff: noqa: E501 - the list of mutations is a table
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
 
 import msgspec
 import pytest
-import structlog
 
+from qa_service.asr import session
 from qa_service.domain import call as call_module, hearing, leg as leg_module, releasing
 from qa_service.domain.arrival import Arrival, Piece
 from qa_service.domain.call_log import CallLog
@@ -57,22 +58,7 @@ def pass_uncovered_audio(patch: Patch) -> None:
 
 
 def forget_frames_held_back(patch: Patch) -> None:
-    patch.setattr(
-        Leg, "first_uncovered_offset", property(lambda self: self._coverage.retained.first_offset)
-    )
-
-
-def forget_ends_not_released(patch: Patch) -> None:
-    first = call_module.Party.first_uncovered_offset.fget
-
-    def without_end(party):
-        end, party.end_offset = party.end_offset, None
-        try:
-            return first(party)
-        finally:
-            party.end_offset = end
-
-    patch.setattr(call_module.Party, "first_uncovered_offset", property(without_end))
+    patch.setattr(Leg, "first_uncovered_offset", property(lambda self: self._coverage.retained.first_offset))
 
 
 def resume_where_kafka_stands(patch: Patch) -> None:
@@ -225,6 +211,7 @@ def release_out_of_order(patch: Patch) -> None:
 
 def wait_for_ever(patch: Patch) -> None:
     patch.setattr(leg_module, "find_failure", lambda *_args, **_options: None)
+    patch.setitem(session.SessionLimits.__init__.__kwdefaults__, "finish_s", inf)  # a second line of defence
 
 
 def take_short_speech_for_clicks(patch: Patch) -> None:
@@ -311,11 +298,10 @@ PAUSES = ("freeze", "freeze at a point")
 MUTATIONS = (
     Mutation("1", "next_offset waits for coverage", pass_uncovered_audio, None, 5),
     Mutation("1", "frames that wait for their turn are not covered", forget_frames_held_back, DEATHS, 60),
-    Mutation("1", "an end is read again until it is released", forget_ends_not_released, DEATHS, 60),
     Mutation("1", "the store, not Kafka, says where to read on", resume_where_kafka_stands, None, 5),
     Mutation("1", "quiet needs evidence", release_quiet_without_evidence, None, 5),
     Mutation("1", "found: a frame held back has arrived", let_the_stall_clock_run_from_order, None, 200),
-    Mutation("1", "found: what is not read is not known", believe_a_stale_end_of_the_log, ("database outage",), 100),
+    Mutation("1", "found: what is not read is not known", believe_a_stale_end_of_the_log, ("broker outage",), 60),
     Mutation("1", "found: news of the log's end grow old", believe_the_end_of_the_log_for_long, ("broker outage",), 200),
     Mutation("1", "found: a first frame may be overtaken", begin_where_an_unannounced_leg_is_met, None, 300),
     Mutation("2", "an unknown outcome is the same batch again", retry_an_unknown_outcome_as_another_batch, ("outcome unknown",), 20),
@@ -325,12 +311,12 @@ MUTATIONS = (
     Mutation("3", "a write of an older epoch is refused", drop_the_fence, PAUSES, 100),
     Mutation("3", "a fenced member of the group claims again", forget_a_fenced_partition, ("foreign claim",), 20),
     Mutation("3", "found: a quiet partition proves its claim", never_prove_the_claim, ("database set back",), 200),
-    Mutation("4", "memory is kept only if nobody else was there", go_on_after_any_claim, PAUSES, 100),
+    Mutation("4", "memory is kept only if nobody else was there", go_on_after_any_claim, ("database set back", "rebalance"), 100),
     Mutation("5", "a new session gets all that is not released", replay_nothing, ("connection lost",), 20),
     Mutation("5", "results are released in order", release_out_of_order, ("finals out of order", "final never comes"), 60),
     Mutation("5", "what fails is given up in time", wait_for_ever, ("recogniser mute",), 60),
     Mutation("5", "found: short speech is speech", take_short_speech_for_clicks, ("connection stalls",), 200),
-    Mutation("5", "results of a lost session are void", believe_results_of_a_lost_session, None, 60),
+    Mutation("5", "results of a lost session are void", believe_results_of_a_lost_session, ("final comes too late",), 60),
     Mutation("6", "a successor knows what rules have seen", forget_the_state_of_rules, DEATHS, 20),
     Mutation("6", "an event goes with its entry", announce_nothing, None, 5),
     Mutation("6", "a call keeps the rules it began with", judge_by_the_rules_of_today, DEATHS, 60),
@@ -340,20 +326,8 @@ MUTATIONS = (
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def quiet_log() -> Iterator[None]:
-    """A broken worker complains a lot."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.reset_defaults()
-
-
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.apply.__name__)
 def test_the_simulation_notices_a_worker_that(mutation: Mutation, monkeypatch: Patch) -> None:
     mutation.apply(monkeypatch)
-    for count, seed in enumerate(range(mutation.within), start=1):
-        outcome = simulate(seed, kinds=mutation.kinds)
-        if outcome.faults:
-            print(f"noticed in schedule {count}: {outcome.faults[0]}")
-            return
-    pytest.fail(f"{mutation.within} schedules came out right without this: {mutation.neglects}")
+    if not any(simulate(seed, kinds=mutation.kinds).faults for seed in range(mutation.within)):
+        pytest.fail(f"{mutation.within} schedules came out right without this: {mutation.neglects}")

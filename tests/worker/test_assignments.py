@@ -224,3 +224,12 @@ async def test_a_worker_that_stops_claims_nothing_more(place: Place) -> None:
 
     assert place.assignments.waiting == 0
     assert place.store.claims == {}
+
+
+async def test_a_partition_is_loaded_only_once_its_rule_set_is_stored(place: Place) -> None:
+    """A database that was set back to before the worker's start does not know the rule set any more."""
+    place.store.rule_sets.clear()
+    await place.assign()
+    await place.await_owner()
+
+    assert list(place.store.rule_sets) == [default_rule_set().hash]
