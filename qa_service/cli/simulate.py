@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
 
 import click
 import msgspec
+import structlog
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -50,6 +52,7 @@ def simulate(
     the same run. Exits with 1 if any run came out wrong.
     """
     if trace:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         outcome = simulate_one(seed, kinds=kinds or None, tell=click.echo)
         click.echo(_told(outcome))
         sys.exit(1 if outcome.faults else 0)

@@ -33,7 +33,9 @@ SILENCE_MS = 800
 SAMPLES = {sample.id: sample for sample in load_samples()}
 ANGRY = SAMPLES["de-angry-customer"]
 ANGRY_ENDS_MS = 33_460
-"""Where the second angry utterance of that call stops, which completes what the rule asks for."""
+"""Where the second angry utterance of that call stops, which completes what the rule asks for ..."""
+NEXT_ANGRY_ENDS_MS = 40_540
+"""... and the third, if one of the two before it passes for something else."""
 
 
 def played(sample: SampleCall = ANGRY, *, is_whole: bool = True) -> Played:
@@ -172,7 +174,7 @@ async def test_the_command_measures_an_angry_call_on_an_existing_kafka(kafka_boo
     found = msgspec.json.decode(output, type=ChainReport)
     assert (found.version, found.calls, found.missed, found.unexpected) == (1, 1, (), ())
     (angry,) = [alert for alert in found.alerts if alert.rule_id == "angry-customer"]
-    assert angry.speech_end_ms == ANGRY_ENDS_MS
+    assert angry.speech_end_ms in {ANGRY_ENDS_MS, NEXT_ANGRY_ENDS_MS}
     # Below it an alert would have come before its utterance can have ended: the measure would be wrong.
     assert angry.excess_ms > -150
     assert found.words.excess_ms.count >= 1
