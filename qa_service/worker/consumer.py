@@ -47,8 +47,8 @@ LAST_WRITE_S = 2.0
 """For the last transaction, even if the grace period is used up."""
 FRESH_MS = 300
 """The end of the log, as last told by the broker, is believed for so long; it tells it twice a second. It has
-to be told long after a leg's last frame (:data:`~qa_service.domain.leg.STALL_S`): else a broker that goes away
-looks like a caller who does, and a frame that was overtaken is given up."""
+to be told long after a leg's last frame (:data:`~qa_service.domain.leg.STALL_S`): else a broker that goes
+away looks like a caller who does, and a frame that was overtaken is given up."""
 SILENCE_S = 15.0
 """No answer of the brokers for so long, for any partition that is read: not ready."""
 GIVE_UP_S = 60.0
