@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 
 from qa_service.contract.records import CallRecord, encode_record
+from qa_service.simulation.loop import unix_ms
 from qa_service.simulation.network import Network
 
 SESSION_TIMEOUT_S: Final = 10.0
@@ -283,7 +284,7 @@ class MemoryConsumer:
             log = self._broker.logs[partition]
             if not log.start <= position.offset <= log.end:
                 raise OffsetOutOfRangeError({partition: position.offset})
-            position.highwater, position.told_at_ms = log.end, unix_ms()
+            position.highwater, position.told_at_ms = log.end, unix_ms(asyncio.get_running_loop().time())
             records = log.records[position.offset : position.offset + room]
             if records:
                 fetched[partition] = records
@@ -393,11 +394,3 @@ def _must_not_fail(task: asyncio.Task[None]) -> None:
         task.get_loop().call_exception_handler(
             {"message": "a member's coordination failed", "exception": error}
         )
-
-
-_UNIX_ORIGIN_MS: Final = 1_700_000_000_000
-
-
-def unix_ms() -> int:
-    """Virtual Unix time in milliseconds."""
-    return _UNIX_ORIGIN_MS + int(asyncio.get_running_loop().time() * 1000)

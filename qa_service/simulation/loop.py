@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
 
+_UNIX_ORIGIN_MS: Final = 1_700_000_000_000
 _CALLBACKS_AT_ONCE: Final = 200_000
 """So many without any time passing are a loop that does not end."""
 
@@ -48,6 +49,11 @@ class Process:
         """Hand out what was held."""
         held, self._held = self._held, deque()
         return held
+
+
+def unix_ms(at: float) -> int:
+    """Unix time in milliseconds at ``at`` virtual seconds."""
+    return _UNIX_ORIGIN_MS + int(at * 1000)
 
 
 _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)

@@ -24,12 +24,11 @@ from qa_service.contract.records import (
     LegUpdate,
     Record,
 )
+from qa_service.simulation.loop import unix_ms
 from qa_service.simulation.words import ALARM_EVERY, RATE_HZ, hush, say
 
 FRAME_MS: Final = 100
 _FRAME: Final = RATE_HZ * FRAME_MS // 1000
-ORIGIN_TS: Final = 1_700_000_000_000
-"""Unix ms of virtual time zero."""
 
 _RULES: Final = """\
 version: 1
@@ -134,7 +133,7 @@ def write_call(call_id: str, random: Random, *, begins: float, first_word: int) 
         ends.append(speaker.now)
     for leg_script, end in zip(script.legs.values(), ends, strict=True):
         leg_script.may_idle = max(ends) - end > _IDLES_AFTER_S
-    script.cues.append(Cue(max(ends) + 0.2, CallRecord(call_id, CallEnd(_ts(max(ends))))))
+    script.cues.append(Cue(max(ends) + 0.2, CallRecord(call_id, CallEnd(unix_ms(max(ends))))))
     script.cues.sort(key=lambda cue: cue.at)
     return script
 
@@ -159,7 +158,7 @@ class _Speaker:
         self._is_announced = random.random() >= _UNANNOUNCED
         if self._is_announced:
             info = LegInfo(role="customer" if leg == "customer" else "agent", agent_id=None)
-            self._put(LegStart(leg, _ts(begins), "pcm_s16le", RATE_HZ, info))
+            self._put(LegStart(leg, unix_ms(begins), "pcm_s16le", RATE_HZ, info))
         elif leg == "customer":
             script.hears_anger = False
 
@@ -197,7 +196,7 @@ class _Speaker:
         self._call.cues.append(Cue(self.now, self._call.cues[-1].record))
 
     def pause(self, frames: int) -> None:
-        self._put(LegPause(self._leg, _ts(self.now)))
+        self._put(LegPause(self._leg, unix_ms(self.now)))
         self._is_paused = True
         for _ in range(frames):
             if self.random.random() < _SPEAKS_IN_PAUSE:
@@ -205,10 +204,10 @@ class _Speaker:
             else:
                 self.wait(1)
         self._is_paused = False
-        self._put(LegResume(self._leg, _ts(self.now)))
+        self._put(LegResume(self._leg, unix_ms(self.now)))
 
     def change(self) -> None:
-        self._put(LegUpdate(self._leg, _ts(self.now), LegChange(queue=f"queue-{self._index}")))
+        self._put(LegUpdate(self._leg, unix_ms(self.now), LegChange(queue=f"queue-{self._index}")))
 
     def jump_clock(self) -> None:
         """From here on the platform's clock is another, as after a correction."""
@@ -219,10 +218,10 @@ class _Speaker:
         if not self._is_announced:
             return
         info = LegInfo(role="customer" if self._leg == "customer" else "agent", queue="again")
-        self._put(LegStart(self._leg, _ts(self._begins), "pcm_s16le", RATE_HZ, info))
+        self._put(LegStart(self._leg, unix_ms(self._begins), "pcm_s16le", RATE_HZ, info))
 
     def stop(self) -> None:
-        self._put(LegStop(self._leg, _ts(self.now)))
+        self._put(LegStop(self._leg, unix_ms(self.now)))
 
     def raise_alarm(self, number: int) -> None:
         """Say the alarm, far enough from all else that it is an utterance and an incident of its own."""
@@ -242,7 +241,7 @@ class _Speaker:
 
     def _send(self, audio: bytes) -> None:
         codec: Codec | None = None if self._is_announced else "pcm_s16le"
-        ts = _ts(self.now) + self._clock_error_ms
+        ts = unix_ms(self.now) + self._clock_error_ms
         frame = AudioFrame(self._leg, self._index * _FRAME, self._seq, ts, audio, codec)
         self._index += 1
         self._seq += 1
@@ -333,7 +332,3 @@ _ACTS: Final[dict[Callable[[_Speaker], None], float]] = {
     _go_on_and_on: 0.03,
 }
 """What may happen next, and how often."""
-
-
-def _ts(at: float) -> int:
-    return ORIGIN_TS + int(at * 1000)

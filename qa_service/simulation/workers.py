@@ -17,9 +17,9 @@ from qa_service.asr.endpoint import RecogniserEndpoint
 from qa_service.asr.rate import SessionGate
 from qa_service.domain.call import CallPolicy
 from qa_service.rules.ruleset import load_rule_set
-from qa_service.simulation.broker import Broker, MemoryConsumer, unix_ms
+from qa_service.simulation.broker import Broker, MemoryConsumer
 from qa_service.simulation.database import DistantStore, Server
-from qa_service.simulation.loop import Process, VirtualLoop
+from qa_service.simulation.loop import Process, VirtualLoop, unix_ms
 from qa_service.simulation.recogniser import Service
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.worker.clock import Clock
@@ -45,7 +45,7 @@ class VirtualClock(Clock):
 
     def unix_ms(self) -> int:
         """See :class:`~qa_service.worker.clock.Clock`."""
-        return unix_ms()
+        return unix_ms(self._loop.time())
 
 
 class DeadLetterTopic:

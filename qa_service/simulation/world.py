@@ -24,11 +24,11 @@ from qa_service.domain.writes import WriteBatch
 from qa_service.simulation.broker import Broker
 from qa_service.simulation.database import Server
 from qa_service.simulation.faults import FAULTS, Fault
-from qa_service.simulation.loop import Deadlock, VirtualLoop
+from qa_service.simulation.loop import Deadlock, VirtualLoop, unix_ms
 from qa_service.simulation.network import Network
 from qa_service.simulation.oracle import ORDINARY_GAPS, Allowance, Promise, find_faults
 from qa_service.simulation.recogniser import Service
-from qa_service.simulation.script import CALL_WORDS, ORIGIN_TS, RULE_SOURCES, write_call
+from qa_service.simulation.script import CALL_WORDS, RULE_SOURCES, write_call
 from qa_service.simulation.states import STATES, State
 from qa_service.simulation.words import ALARM_EVERY, LOUDNESS
 from qa_service.simulation.workers import DeadLetterTopic, Surroundings, WorkerProcess
@@ -217,7 +217,7 @@ class World:
     def _append(self, record: CallRecord) -> None:
         number = sum(record.call_id.encode()) % PARTITIONS
         log = self.around.broker.logs[TopicPartition(TOPIC, number)]
-        offset = log.append(record, ORIGIN_TS + int(self.loop.time() * 1000))
+        offset = log.append(record, unix_ms(self.loop.time()))
         if isinstance(record.record, AudioFrame):
             word = int.from_bytes(record.record.audio[:2], "little") - LOUDNESS
             if word >= 0 and word not in self._secrets:

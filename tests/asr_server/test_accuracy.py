@@ -21,6 +21,7 @@ import soundfile
 import qa_service.samples
 from qa_service.asr_server import AsrServer, ServerConfig, serve
 from qa_service.audio.line import through_line
+from qa_service.bench.scoring import edits
 from tests.asr_server.support import Client, connected, silence, update
 
 pytestmark = pytest.mark.models
@@ -125,13 +126,3 @@ def _spell(digits: str) -> str:
     if number < 100:
         return _TENS[number // 10] + (f" {_ONES[number % 10]}" if number % 10 else "")
     return " ".join(_ONES[int(digit)] for digit in digits)
-
-
-def edits(said: list[str], heard: list[str]) -> int:
-    """The Levenshtein distance of two lists of words."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(said, start=1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(heard, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-    return row[-1]
