@@ -48,10 +48,14 @@ def runs_of(pcm: bytes) -> list[tuple[int | None, int]]:
     ]
 
 
+def name_of(number: int) -> str:
+    """What names a word in a text; letters, since digits would be redacted."""
+    return f"z{number}".translate(_TO_LETTERS)
+
+
 def spell(number: int) -> str:
-    """A word's text; letters, since digits would be redacted."""
-    text = f"z{number}".translate(_TO_LETTERS)
-    return text if number % ALARM_EVERY else f"{text} {ALARM}"
+    """A word's text: its name, and the alarm if it carries one."""
+    return name_of(number) if number % ALARM_EVERY else f"{name_of(number)} {ALARM}"
 
 
 def read_words(text: str) -> list[int]:

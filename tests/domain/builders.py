@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from qa_service.contract.info import LegInfo
 from qa_service.contract.records import AudioFrame, CallRecord, LegStart, Record
 from qa_service.domain.arrival import Arrival
@@ -15,22 +13,21 @@ from qa_service.domain.partition import Partition, RuleBook
 from qa_service.domain.writes import Claim, StoredCall
 from qa_service.protocol.config import Extensions, SessionConfig
 from qa_service.protocol.events import SessionUpdated
+from qa_service.simulation import words
 
-RATE = 8000
+RATE = words.RATE_HZ
 FRAME = 160
 """Samples of 20 ms."""
-LOUDNESS = 4000
-"""The first word's sample value: loud enough for any gate."""
 ORIGIN_TS = 1_700_000_000_000
 
 
 def word(number: int, samples: int = FRAME) -> bytes:
     """Audio that says one word, as 16-bit PCM: its samples are its number."""
-    return np.full(samples, LOUDNESS + number, dtype="<i2").tobytes()
+    return words.say(number, samples)
 
 
 def hush(samples: int = FRAME) -> bytes:
-    return bytes(2 * samples)
+    return words.hush(samples)
 
 
 def arrival(index: int, audio: bytes | None = None, *, offset: int | None = None) -> Arrival:

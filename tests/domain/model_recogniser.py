@@ -6,8 +6,6 @@ what is unreliable about real ones (delays, losses) is up to whoever delivers it
 
 from __future__ import annotations
 
-import numpy as np
-
 from qa_service.protocol.events import (
     Committed,
     Completed,
@@ -19,22 +17,10 @@ from qa_service.protocol.events import (
     SpeechStarted,
     SpeechStopped,
 )
-from tests.domain.builders import LOUDNESS, RATE, session_updated
+from qa_service.simulation.words import name_of, runs_of
+from tests.domain.builders import RATE, session_updated
 
 PADDING_MS = 300
-
-_TO_LETTERS = str.maketrans("0123456789", "bcdfghjklm")
-_TO_DIGITS = str.maketrans("bcdfghjklm", "0123456789")
-
-
-def spell(number: int) -> str:
-    """A word's text; letters, since digits would be redacted."""
-    return f"z{number}".translate(_TO_LETTERS)
-
-
-def read_words(text: str) -> list[int]:
-    """The words of a text."""
-    return [int(spelt[1:].translate(_TO_DIGITS)) for spelt in text.split()]
 
 
 class ModelRecogniser:
@@ -65,12 +51,10 @@ class ModelRecogniser:
         return [session_updated(extensions=self._extensions)]
 
     def append(self, pcm: bytes) -> list[ServerEvent]:
-        samples = np.frombuffer(pcm, dtype="<i2")
-        assert samples.size, "an append without audio"
-        borders = np.flatnonzero(np.diff(samples)) + 1
+        assert pcm, "an append without audio"
         events: list[ServerEvent] = []
-        for run in np.split(samples, borders):
-            events += self._hush(run.size) if run[0] == 0 else self._speak(int(run[0]) - LOUDNESS, run.size)
+        for number, samples in runs_of(pcm):
+            events += self._hush(samples) if number is None else self._speak(number, samples)
         if self._extensions and not self._words:
             events.append(Progress(max(self._floor_ms, self._ms(self._received) - PADDING_MS)))
         return events
@@ -120,7 +104,7 @@ class ModelRecogniser:
 
     @property
     def _text(self) -> str:
-        return " ".join(spell(number) for number in self._words)
+        return " ".join(name_of(number) for number in self._words)
 
     @staticmethod
     def _ms(samples: int) -> int:

@@ -27,8 +27,9 @@ from qa_service.domain.entries import CallEnded, Gap, LegStarted, LegUpdated, Lo
 from qa_service.domain.partition import LegKey
 from qa_service.domain.writes import CallRow, LegRow, StoredCall, WriteBatch
 from qa_service.protocol.events import Completed, ServerEvent
+from qa_service.simulation.words import LOUDNESS, read_words
 from tests.domain.builders import FRAME, ORIGIN_TS, a_claim, a_partition, hush, in_call, start, word
-from tests.domain.model_recogniser import ModelRecogniser, read_words
+from tests.domain.model_recogniser import ModelRecogniser
 
 
 @dataclass
@@ -137,7 +138,7 @@ class Speaker:
         self._late = []
 
     def _put(self, frame: AudioFrame) -> None:
-        number = int.from_bytes(frame.audio[:2], "little") - 4000
+        number = int.from_bytes(frame.audio[:2], "little") - LOUDNESS
         if number >= 0:
             self._script.word_offsets.setdefault(number, len(self._script.records))
         self._script.add(frame)
