@@ -42,13 +42,13 @@ contracts: setup ## Check which package may import which
 .PHONY: lock
 lock: ## Pin the dependencies anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock: uv is needed: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
-	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/runtime.txt
-	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
-	@echo hatchling | $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --constraint requirements/dev.txt - -o requirements/build.txt
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header pyproject.toml -o requirements/runtime.txt
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header pyproject.toml --group dev -o requirements/dev.txt
+	@echo hatchling | $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --constraint requirements/dev.txt - -o requirements/build.txt
 	@for listed in tools/verify/requirements.in tools/clients/requirements-*.in; do \
-		$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header "$$listed" -o "$${listed%.in}.txt" || exit 1; \
+		$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header "$$listed" -o "$${listed%.in}.txt" || exit 1; \
 	done
-	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header tools/compare/requirements-whisper-live.in --override tools/compare/overrides-whisper-live.txt -o tools/compare/requirements-whisper-live.txt
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header tools/compare/requirements-whisper-live.in --override tools/compare/overrides-whisper-live.txt -o tools/compare/requirements-whisper-live.txt
 
 .PHONY: verify
 verify: setup ## All that takes long: clean-room setups, other Pythons, Java clients x 20, the container image

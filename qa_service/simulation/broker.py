@@ -326,6 +326,8 @@ class MemoryConsumer:
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """See aiokafka."""
+        if not offsets:
+            raise ValueError(offsets)
         if self._assignment is None:
             raise IllegalStateError("No partitions assigned")
         for partition in offsets:

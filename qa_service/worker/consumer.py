@@ -319,6 +319,8 @@ class Worker:
         return {p: o for p, reader in readers if (o := reader.owner.stored_next_offset) is not None}
 
     async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+        if not offsets:
+            return  # in a rebalance a worker may own nothing, and aiokafka refuses an empty commit
         try:
             await self._consumer.commit(offsets)
         except KafkaError as error:

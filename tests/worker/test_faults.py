@@ -75,6 +75,17 @@ async def test_workers_that_come_and_go_during_calls_lose_and_repeat_nothing(mak
         assert [await chain.words(call_id) for call_id in calls] == [WORDS] * 4
 
 
+async def test_a_worker_without_a_partition_stops_as_quietly_as_any(make_chain: MakeChain) -> None:
+    async with make_chain(partitions=1) as chain:
+        chain.start_worker()
+        second = chain.start_worker("second", health_port=free_port())
+        await chain.await_ready()
+        await chain.await_ready(port=second.health_port)
+
+        await chain.stop("second")
+        await chain.stop("worker")
+
+
 async def test_a_worker_that_is_fenced_off_loads_the_partition_anew(make_chain: MakeChain) -> None:
     async with make_chain() as chain:
         chain.start_worker()
