@@ -12,6 +12,6 @@ def test_a_few_calls_are_judged_by_the_set_four_times_over() -> None:
     assert report.rules == TIMES_OVER * len(once.rules)
     assert report.languages == ("en", "zh", "ja")
     assert report.matching_share >= 0.1
-    assert 0 < report.state_bytes
+    assert report.state_bytes > 0
     assert report.events > report.utterances == 180
     assert report.events_per_second > report.utterances_per_second > 0

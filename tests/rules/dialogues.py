@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+
 from qa_service.domain.entries import (
     Body,
     CallEnded,

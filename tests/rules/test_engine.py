@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from qa_service.domain.entries import Gap, LogEntry, Quiet, Redaction
-from qa_service.domain.identities import incident_id
 from qa_service.domain.incidents import IncidentChange
 from qa_service.rules.errors import CallLogError
 from qa_service.rules.lifecycle import MAX_EVIDENCE
