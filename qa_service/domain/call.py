@@ -161,16 +161,21 @@ class Call:
         party.leg.session_lost(number, now=now)
         self._collect(party)
 
-    def tick(self, *, now: float, record_ms: int, caught_up: bool) -> None:
-        """Let time-outs act; ``record_ms`` is the newest record time of the partition."""
+    def tick(self, *, now: float, record_ms: int, read_until: float) -> None:
+        """Let time-outs act; ``record_ms`` is the newest record time of the partition.
+
+        ``read_until``: whatever was published before this moment has been read (monotonic seconds).
+        """
         idle_ms = self._policy.idle_ms
-        waited_ms = [party.waited_ms(now=now, record_ms=record_ms) for party in self.parties.values()]
-        idle = [caught_up and waited >= idle_ms for waited in waited_ms]
+        idle = [
+            party.waited_ms(now=now, record_ms=record_ms, read_until=read_until) >= idle_ms
+            for party in self.parties.values()
+        ]
         for party, is_idle in zip(self.parties.values(), idle, strict=True):
             if is_idle and not party.is_over:
                 party.leg.end("idle", now=now)
             if not party.leg.ended:
-                party.leg.tick(now=now, caught_up=caught_up)
+                party.leg.tick(now=now, read_until=read_until)
             self._collect(party)
         if all(idle):
             self._end_if_over(expected=True)

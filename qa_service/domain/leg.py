@@ -202,10 +202,10 @@ class Leg:
             self.recognition.finish_sent_at = now
             self._outputs.append(FinishSession(self.recognition.number))
 
-    def tick(self, *, now: float, caught_up: bool) -> None:
-        """Let time-outs of I/O act; ``caught_up``: no record of this partition waits to be read."""
+    def tick(self, *, now: float, read_until: float) -> None:
+        """Let time-outs of I/O act; what was published before ``read_until`` (as ``now``) has been read."""
         if self._feed is None:
-            self._tick_without_session(now=now, caught_up=caught_up)
+            self._tick_without_session(now=now, read_until=read_until)
             return
         recognition, sent_until = self._feed.recognition, self._feed.sent_until
         failure = find_failure(
@@ -220,12 +220,12 @@ class Leg:
         else:
             self._hearing.settle(sent_until, now=now)
             release_quiet(recognition, self._coverage, self._hearing)
-            if self._is_stalled(now=now, caught_up=caught_up):
+            if self._is_stalled(now=now, read_until=read_until):
                 self._bridge_stall(now=now)
 
-    def _tick_without_session(self, *, now: float, caught_up: bool) -> None:
+    def _tick_without_session(self, *, now: float, read_until: float) -> None:
         if self._retry_at is None:
-            if self._is_stalled(now=now, caught_up=caught_up):
+            if self._is_stalled(now=now, read_until=read_until):
                 self._flush(now=now)
         elif now >= self._retry_at:
             self._go_on(now=now)
@@ -372,10 +372,11 @@ class Leg:
             )
             self.replace_session("the recogniser is too far behind", now=now)
 
-    def _is_stalled(self, *, now: float, caught_up: bool) -> bool:
-        """Whether no frame has come for a while, and not because it waits to be read."""
+    def _is_stalled(self, *, now: float, read_until: float) -> bool:
+        """Whether no frame was published for a while after the last one that came."""
         arrived_at = self._arrived_at
-        return (self.paused or caught_up) and arrived_at is not None and now - arrived_at > STALL_S
+        silent_until = now if self.paused else read_until
+        return arrived_at is not None and silent_until - arrived_at > STALL_S
 
     def _bridge_stall(self, *, now: float) -> None:
         """Frames stopped without a word: send what waits, and end an open utterance by silence."""

@@ -133,8 +133,11 @@ class Partition:
             call.session_lost(key.leg_id, number, now=now)
             self._gather(call, now=now)
 
-    def tick(self, *, now: float, caught_up: bool) -> None:
-        """Let time-outs act, a few times a second."""
+    def tick(self, *, now: float, read_until: float) -> None:
+        """Let time-outs act, a few times a second.
+
+        ``read_until``: whatever was published before this moment has been read (monotonic seconds).
+        """
         for call in list(self._calls.values()):
             if call.ended:
                 lingers = now - self._ended_at.setdefault(call.call_id, now) <= LINGER_S
@@ -142,7 +145,7 @@ class Partition:
                     del self._calls[call.call_id], self._ended_at[call.call_id]
                 continue
             self._ended_at.pop(call.call_id, None)
-            call.tick(now=now, record_ms=self._record_ms, caught_up=caught_up)
+            call.tick(now=now, record_ms=self._record_ms, read_until=read_until)
             self._gather(call, now=now)
 
     # --- what goes out ----------------------------------------------------------------------------

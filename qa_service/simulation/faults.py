@@ -44,6 +44,7 @@ POINTS: Final = (
     "kafka.dead_letter",
     "kafka.dead_letter.delivered",
     "kafka.fetch",
+    "kafka.fetch.answered",
     "kafka.heartbeat",
     "kafka.join",
     "kafka.leave",

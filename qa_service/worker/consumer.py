@@ -45,10 +45,6 @@ COMMIT_WITHIN_S = 2.0
 """For the last commit, which is advice only: a broker that is away must not hold up the end."""
 LAST_WRITE_S = 2.0
 """For the last transaction, even if the grace period is used up."""
-FRESH_MS = 300
-"""The end of the log, as last told by the broker, is believed for so long; it tells it twice a second. It has
-to be told long after a leg's last frame (:data:`~qa_service.domain.leg.STALL_S`): else a broker that goes
-away looks like a caller who does, and a frame that was overtaken is given up."""
 SILENCE_S = 15.0
 """No answer of the brokers for so long, for any partition that is read: not ready."""
 GIVE_UP_S = 60.0
@@ -245,9 +241,10 @@ class Worker:
         self._last_tick = now
         readers = list(self._assignments.readers.values())
         for reader in readers:
-            reader.owner.tick(caught_up=self._is_caught_up(reader))
+            self._look_at_end(reader, now)
+            reader.owner.tick(read_until=reader.log_end.read_until)
         for reader in list(self._assignments.parked.values()):
-            reader.owner.tick(caught_up=False)
+            reader.owner.tick(read_until=reader.log_end.read_until)
         legs = sum(reader.owner.core.live_legs for reader in readers)
         for reader in list(self._assignments.readers.values()):
             reader.review(
@@ -269,18 +266,13 @@ class Worker:
                 lag = max(highwater - reader.owner.core.position, 0)
                 metrics.PARTITION_LAG[str(reader.partition.partition)].set(lag)
 
-    def _is_caught_up(self, reader: PartitionReader) -> bool:
-        """Whether no record waits to be read, as far as the broker told lately: silence proves nothing.
-
-        Nor does what it told before the partition was last held: meanwhile it is not asked.
-        """
-        highwater = self._consumer.highwater(reader.partition)
-        read_for_ms = (self._clock.monotonic() - reader.reads_since) * 1000
-        if highwater is None or self._ms_since_answer(reader) > min(FRESH_MS, read_for_ms):
-            return False
-        if reader.held_for is not None:
-            return False
-        return bool(reader.owner.core.position >= highwater)
+    def _look_at_end(self, reader: PartitionReader, now: float) -> None:
+        reader.log_end.look(
+            told_at=self._consumer.last_poll_timestamp(reader.partition),
+            highwater=self._consumer.highwater(reader.partition),
+            position=reader.owner.core.position,
+            now=now,
+        )
 
     def _note_silence(self, now: float) -> None:
         """A Kafka that is away raises nothing: its fetches bring nothing, or a rebalance does not end."""

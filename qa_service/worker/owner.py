@@ -102,11 +102,11 @@ class PartitionOwner:
             self._settled.clear()
         self._stepped.set()
 
-    def tick(self, *, caught_up: bool) -> None:
-        """Let the core's time-outs act."""
+    def tick(self, *, read_until: float) -> None:
+        """Let the core's time-outs act; ``read_until``: see :class:`~qa_service.worker.log_end.LogEnd`."""
         if self._is_active:
             with self.or_ended():
-                self.core.tick(now=self._clock.monotonic(), caught_up=caught_up)
+                self.core.tick(now=self._clock.monotonic(), read_until=read_until)
                 self.step()
 
     @contextlib.contextmanager

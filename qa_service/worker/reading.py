@@ -37,6 +37,7 @@ from qa_service.storage.errors import StorageError
 from qa_service.storage.store import Store
 from qa_service.worker.clock import Clock
 from qa_service.worker.dead_letters import DeadLetters
+from qa_service.worker.log_end import LogEnd
 from qa_service.worker.outage import Outage
 from qa_service.worker.owner import PartitionOwner
 from qa_service.worker.rule_book import RuleSets
@@ -88,6 +89,7 @@ class PartitionReader:
     ) -> None:
         self.partition = partition
         self.owner = owner
+        self.log_end = LogEnd()
         self.held_for: HoldReason | None = None
         """Why the partition is not read at present; None: it is."""
         self.reads_since = 0.0

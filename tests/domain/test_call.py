@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 import pytest
 
@@ -68,7 +70,7 @@ class Desk:
 
     def tick(self, seconds: float = 0.2, *, caught_up: bool = True, record_ms: int = ORIGIN_TS) -> Desk:
         self.now += seconds
-        self.call.tick(now=self.now, record_ms=record_ms, caught_up=caught_up)
+        self.call.tick(now=self.now, record_ms=record_ms, read_until=self.now if caught_up else -inf)
         self._collect()
         return self
 

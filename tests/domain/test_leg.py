@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
+from math import inf
 
 import pytest
 
@@ -66,7 +67,7 @@ class Line:
             self.tick(caught_up=caught_up)
 
     def tick(self, *, caught_up: bool = True) -> None:
-        self.leg.tick(now=self.now, caught_up=caught_up)
+        self.leg.tick(now=self.now, read_until=self.now if caught_up else -inf)
         self.react()
 
     def end(self) -> None:
@@ -395,7 +396,7 @@ def test_fast_reading_does_not_make_a_recogniser_mute() -> None:
     line = Line(extensions=False, answers=False)
     for index in range(2000):
         line.leg.accept(arrival(index, word(index % 2)), now=0.001 * index)
-        line.leg.tick(now=0.001 * index, caught_up=False)
+        line.leg.tick(now=0.001 * index, read_until=-inf)
         line.react()
 
     assert line.of(AbandonSession) == []

@@ -115,14 +115,14 @@ def test_a_call_that_ended_is_remembered_for_a_while() -> None:
     partition = a_partition()
     feed(partition, start(), CallEnd(ORIGIN_TS))
 
-    partition.tick(now=LINGER_S + 2, caught_up=True)
+    partition.tick(now=LINGER_S + 2, read_until=LINGER_S + 2)
     assert partition.knows("call")  # it is not even stored
     partition.take_batch()
 
-    partition.tick(now=LINGER_S, caught_up=True)
+    partition.tick(now=LINGER_S, read_until=LINGER_S)
     assert partition.knows("call")
 
-    partition.tick(now=LINGER_S + 2, caught_up=True)
+    partition.tick(now=LINGER_S + 2, read_until=LINGER_S + 2)
     assert not partition.knows("call")
 
 
@@ -160,7 +160,7 @@ def test_publishers_whose_clocks_differ_do_not_end_each_others_legs() -> None:
             record_ms = ORIGIN_TS + 20 * index + ahead_ms
             partition.handle(record, offset, record_ms=record_ms, now=0.02 * index)
             offset += 1
-        partition.tick(now=0.02 * index, caught_up=True)
+        partition.tick(now=0.02 * index, read_until=0.02 * index)
 
     actions = {type(action) for _, action in partition.take_actions()}
 

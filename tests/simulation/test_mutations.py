@@ -27,9 +27,9 @@ from qa_service.domain.writes import Claim, WriteBatch
 from qa_service.simulation.world import simulate
 from qa_service.storage.errors import StorageError
 from qa_service.testing import store as memory
-from qa_service.worker import consumer, owner, reading
+from qa_service.worker import owner, reading
 from qa_service.worker.assignments import Assignments
-from qa_service.worker.consumer import Worker
+from qa_service.worker.log_end import LogEnd
 from qa_service.worker.owner import PartitionOwner
 from qa_service.worker.reading import PartitionReader
 
@@ -89,15 +89,30 @@ def let_the_stall_clock_run_from_order(patch: Patch) -> None:
 
 
 def believe_a_stale_end_of_the_log(patch: Patch) -> None:
-    def is_caught_up(self, reader):
-        highwater = self._consumer.highwater(reader.partition)
-        return highwater is not None and reader.owner.core.position >= highwater
+    def look(self, *, told_at, highwater, position, now):
+        self.read_until = now if highwater is not None and position >= highwater else -inf
 
-    patch.setattr(Worker, "_is_caught_up", is_caught_up)
+    patch.setattr(LogEnd, "look", look)
 
 
 def believe_the_end_of_the_log_for_long(patch: Patch) -> None:
-    patch.setattr(consumer, "FRESH_MS", 5000)
+    def look(self, *, told_at, highwater, position, now):
+        original(self, told_at=told_at, highwater=highwater, position=position, now=now)
+        if highwater is not None and position >= highwater:
+            self.read_until = max(self.read_until, min(now, self._answered_after + 5))
+
+    original = LogEnd.look
+    patch.setattr(LogEnd, "look", look)
+
+
+def take_an_answer_for_as_new_as_its_arrival(patch: Patch) -> None:
+    def look(self, *, told_at, highwater, position, now):
+        original(self, told_at=told_at, highwater=highwater, position=position, now=now)
+        self._asked_after = now if told_at != self.__dict__.get("before") else self._asked_after
+        self.before = told_at
+
+    original = LogEnd.look
+    patch.setattr(LogEnd, "look", look)
 
 
 def begin_where_an_unannounced_leg_is_met(patch: Patch) -> None:
@@ -303,6 +318,7 @@ MUTATIONS = (
     Mutation("1", "found: a frame held back has arrived", let_the_stall_clock_run_from_order, None, 200),
     Mutation("1", "found: what is not read is not known", believe_a_stale_end_of_the_log, ("broker outage",), 60),
     Mutation("1", "found: news of the log's end grow old", believe_the_end_of_the_log_for_long, ("broker outage",), 200),
+    Mutation("1", "found: an answer is as old as its question", take_an_answer_for_as_new_as_its_arrival, PAUSES, 600),
     Mutation("1", "found: a first frame may be overtaken", begin_where_an_unannounced_leg_is_met, None, 300),
     Mutation("2", "an unknown outcome is the same batch again", retry_an_unknown_outcome_as_another_batch, ("outcome unknown",), 20),
     Mutation("2", "a final is released once", release_a_repeated_final_again, ("final comes twice",), 20),
