@@ -67,6 +67,7 @@ class Partition:
         self.topic = claim.topic
         self.partition = claim.partition
         self.epoch = claim.epoch
+        self._token = claim.token
         self.position = position
         """Offset of the next record to be read."""
         self._write_seq = claim.write_seq
@@ -187,9 +188,11 @@ class Partition:
 
     def renew(self, claim: Claim) -> bool:
         """Go on under a newer claim if nobody else had the partition in between; say whether so."""
-        if claim.epoch != self.epoch + 1 or claim.write_seq != self._write_seq:
+        if (claim.former_token, claim.write_seq) != (self._token, self._write_seq):
             return False
-        self.epoch = claim.epoch
+        if claim.epoch != self.epoch + 1:
+            return False  # a release without tokens was there
+        self.epoch, self._token = claim.epoch, claim.token
         return True
 
     @property
@@ -218,6 +221,7 @@ class Partition:
             topic=self.topic,
             partition=self.partition,
             epoch=self.epoch,
+            token=self._token,
             write_seq=self._write_seq,
             next_offset=next_offset,
             calls=self._call_rows(pending.dirty_calls),

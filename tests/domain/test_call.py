@@ -83,6 +83,8 @@ class Desk:
     def restored(self) -> Desk:
         """A successor that begins with what this one would have stored."""
         stored = StoredCall(
+            topic="telephony.audio",
+            partition=0,
             call=self.call.row(),
             legs=tuple(self.call.leg_row(leg) for leg in self.call.parties),
             entries=tuple(self.entries),

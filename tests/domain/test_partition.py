@@ -107,6 +107,7 @@ def test_a_renewed_claim_goes_on_only_if_nobody_wrote_in_between() -> None:
 
     assert not partition.renew(a_claim(epoch=3, write_seq=1))
     assert not partition.renew(a_claim(epoch=2, write_seq=0))
+    assert not partition.renew(a_claim(epoch=2, write_seq=1, history=1))
     assert partition.renew(a_claim(epoch=2, write_seq=1))
     assert partition.epoch == 2
 
@@ -132,7 +133,13 @@ def test_a_stored_call_is_taken_up_where_it_was() -> None:
     partition.receive(KEY, 1, SessionFinished(), now=2.0, at_ms=0)
     batch = partition.take_batch()
     assert batch is not None
-    stored = StoredCall(call=batch.calls[0], legs=batch.legs, entries=batch.entries)
+    stored = StoredCall(
+        topic=batch.topic,
+        partition=batch.partition,
+        call=batch.calls[0],
+        legs=batch.legs,
+        entries=batch.entries,
+    )
 
     successor = a_partition(a_claim(epoch=2, write_seq=1, next_offset=batch.next_offset), (stored,))
 

@@ -385,6 +385,8 @@ class World:
     def _stored(self) -> tuple[StoredCall, ...]:
         return tuple(
             StoredCall(
+                topic="telephony.audio",
+                partition=0,
                 call=call,
                 legs=tuple(leg for key, leg in sorted(self._legs.items()) if key[0] == call.call_id),
                 entries=tuple(entry for entry in self.entries if entry.call_id == call.call_id),

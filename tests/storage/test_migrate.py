@@ -81,7 +81,7 @@ async def test_up_down_and_up_again_ends_where_it_began(empty_database_url):
 
 
 async def test_each_migration_can_be_taken_back_by_itself(empty_database_url):
-    for revision in ("0001", "0002"):
+    for revision in ("0001", "0002", "0003"):
         await migrate.upgrade(empty_database_url, revision)
         before = await relations(empty_database_url), await column(empty_database_url, EVERY_COLUMN)
         await migrate.upgrade(empty_database_url, f"{int(revision) + 1:04}")
