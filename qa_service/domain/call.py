@@ -89,6 +89,8 @@ class Call:
         self.parties: dict[str, Party] = {}
         self.is_ending = False
         """``call_end`` was seen."""
+        self.begun_at: int | None = None
+        """Record it began with; None: it was taken up as it was stored."""
         self._policy = policy
         self._log = CallLog(call_id, rules=rules, recording_template=policy.recording_template)
         self._dispatch: dict[type, Callable[..., Outcome]] = {
@@ -103,10 +105,18 @@ class Call:
 
     @classmethod
     def begin(
-        cls, call_id: str, *, origin_ts: int, rule_set_hash: str, rules: CallRules, policy: CallPolicy
+        cls,
+        call_id: str,
+        offset: int,
+        *,
+        origin_ts: int,
+        rule_set_hash: str,
+        rules: CallRules,
+        policy: CallPolicy,
     ) -> Call:
-        """Open a call that was never seen before."""
+        """Open a call that was never seen before, with the record at ``offset``."""
         call = cls(call_id, origin_ts=origin_ts, rule_set_hash=rule_set_hash, rules=rules, policy=policy)
+        call.begun_at = offset
         call._log.add(None, 0, 0, CallStarted(rule_set_hash, origin_ts))
         return call
 
@@ -179,6 +189,12 @@ class Call:
             self._collect(party)
         if all(idle):
             self._end_if_over(expected=True)
+
+    def let_go(self, reason: str, *, now: float) -> None:
+        """Give the sessions of all legs up; the call is somebody else's."""
+        for party in self.parties.values():
+            party.leg.replace_session(reason, now=now)
+            self._collect(party)
 
     def session_config(self, leg_id: str) -> SessionConfig:
         """Tell how a leg's recogniser session is to be configured."""

@@ -314,7 +314,7 @@ class MemoryConsumer:
             position.told_at_ms = unix_ms(asyncio.get_running_loop().time())
             if answer.records and not position.is_paused:
                 fetched[answer.partition] = answer.records
-                position.offset += len(answer.records)
+                position.offset = answer.offset + len(answer.records)
         return fetched
 
     def seek(self, partition: TopicPartition, offset: int) -> None:

@@ -241,7 +241,7 @@ async def _advance(batch: WriteBatch, connection: AsyncConnection) -> bool:
 
 
 async def _execute(
-    connection: AsyncConnection, statement: Insert, columns: Sequence[str], values: Sequence[rows.Row]
+    connection: AsyncConnection, statement: sa.Executable, columns: Sequence[str], values: Sequence[rows.Row]
 ) -> Sequence[Any]:
     """Send all rows of a table in one round trip, one array per column; return what the statement does."""
     if not values:
@@ -274,12 +274,11 @@ def _upsert_all(
     columns: Sequence[str],
     *,
     keep: Collection[str] = (),
-    only_if: Callable[[sa.ColumnCollection[str, sa.KeyedColumnElement[Any]]], sa.ColumnElement[bool]]
-    | None = None,
+    only_if: Callable[[Any], sa.ColumnElement[bool]] | None = None,
 ) -> Insert:
     """Build an insert that replaces rows of the same primary key, but for the columns in ``keep``.
 
-    ``only_if`` says, of the new row, when it replaces the stored one; by default it always does.
+    ``only_if`` says, given the new row's columns, when it replaces the stored one; by default it always does.
     """
     statement = _insert_all(table, columns)
     key = [column.name for column in table.primary_key]

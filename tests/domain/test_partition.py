@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from qa_service.contract.errors import ContractViolation
+from qa_service.contract.errors import ContractViolation, Reason
 from qa_service.contract.records import AudioFrame, CallEnd, LegResume, LegStop
-from qa_service.domain.actions import Append, OpenSession
+from qa_service.domain.actions import AbandonSession, Append, OpenSession
 from qa_service.domain.call import CallPolicy
 from qa_service.domain.entries import CallStarted, LegStarted
 from qa_service.domain.leg import LegLimits
@@ -181,3 +181,67 @@ def test_events_for_forgotten_calls_are_void() -> None:
     partition.session_lost(KEY, 1, now=0.0)
 
     assert partition.take_batch() is None
+
+
+def a_stored_call(call_id: str, *, partition: int) -> StoredCall:
+    other = a_partition()
+    other.handle(in_call(start(), call_id), 0, record_ms=ORIGIN_TS, now=0.0)
+    batch = other.take_batch()
+    assert batch is not None
+    return StoredCall(
+        topic=batch.topic, partition=partition, call=batch.calls[0], legs=batch.legs, entries=batch.entries
+    )
+
+
+def test_a_call_of_another_partition_is_not_taken_up_and_its_records_are_refused() -> None:
+    partition = a_partition()
+    partition.adopt(a_stored_call("call", partition=5))
+
+    assert partition.knows("call")
+    assert partition.live_legs == 0
+    with pytest.raises(ContractViolation, match="murmur2") as caught:
+        feed(partition, start())
+    assert caught.value.reason is Reason.CALL_ON_OTHER_PARTITION
+    assert partition.position == 1
+
+
+def test_calls_that_another_partition_stored_first_are_left_to_it_and_owed() -> None:
+    partition = a_partition()
+    feed(partition, start(), *frames(10))
+    partition.handle(in_call(start(), "other"), 11, record_ms=ORIGIN_TS, now=0.0)
+    feed_from = partition.position
+    partition.take_actions()
+    batch = partition.take_batch()
+    assert batch is not None
+    feed_after = frames(20)[10:]
+    for index, record in enumerate(feed_after):
+        partition.handle(in_call(record), feed_from + index, record_ms=ORIGIN_TS, now=0.0)
+
+    left = partition.leave(batch, {"call"}, now=1.0)
+
+    assert [row.call_id for row in left.calls] == ["other"]
+    assert {entry.call_id for entry in left.entries} == {"other"}
+    assert {row.call_id for row in left.legs} == {"other"}
+    assert (left.write_seq, left.next_offset) == (batch.write_seq, 0)
+    actions = partition.take_actions()
+    assert [type(action) for key, action in actions if key == KEY][-1] is AbandonSession
+    assert partition.live_legs == 1
+    assert partition.take_batch() is None  # nothing of the call is left to write
+    assert partition.owed_from == 0
+    assert partition.owes("call", feed_from)
+    assert not partition.owes("other", 11)
+
+    partition.settle_owed(before=5)
+    assert partition.next_offset == 5
+    partition.settle_owed(before=partition.position)
+    assert partition.owed_from is None
+    assert partition.next_offset == partition.position
+
+
+def test_no_more_strays_are_remembered_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qa_service.domain.partition.MOST_STRAYS", 2)
+    partition = a_partition()
+    for number in range(4):
+        partition.adopt(a_stored_call(f"call-{number}", partition=5))
+
+    assert [number for number in range(4) if partition.is_stray(f"call-{number}")] == [2, 3]

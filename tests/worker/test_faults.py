@@ -17,10 +17,12 @@ from structlog.testing import capture_logs
 from qa_service import metrics
 from qa_service.asr_server import AsrServer
 from qa_service.contract import AudioFrame, encode_record
+from qa_service.contract.info import LegInfo
+from qa_service.contract.records import LegStart
 from qa_service.embedded.child import free_port
 from qa_service.storage.store import PostgresStore
 from tests.support.waiting import eventually
-from tests.worker.conftest import Chain, a_chain, quiet, speech
+from tests.worker.conftest import Chain, a_chain, now_ms, quiet, speech
 from tests.worker.switch import switch_before
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -272,3 +274,55 @@ async def _delete_all_records(chain: Chain) -> None:
 
 def _secret(chain: Chain, url: str) -> Any:
     return type(chain.settings.database_url)(url)
+
+
+async def test_a_call_on_two_partitions_stays_with_one_and_stops_neither(make_chain: MakeChain) -> None:
+    async with make_chain(partitions=2) as chain:
+        healthy = [call_on(number, of=2) for number in range(2)]
+        chain.start_worker()
+        await chain.await_ready()
+        with capture_logs() as logs:
+            # Both begin the call at once: neither can know of the other before the database tells.
+            for leg, partition in (("customer", 0), ("agent", 1)):
+                await say_on(chain, partition, leg, AUDIO)
+            for call_id in healthy:
+                await chain.say("customer", AUDIO, call_id=call_id)
+                await chain.end_call(call_id)
+            for call_id in healthy:
+                await chain.await_end(call_id)
+                assert await chain.words(call_id) == WORDS
+            refused = len(range(0, len(AUDIO), 160)) + 1
+            letters = await chain.dead_letters(refused)
+            again = await chain.query("select leg_id from qa.leg where call_id = 'split'")
+
+        assert {letter.reason for letter in letters} == {"call_on_other_partition"}
+        assert len(again) == 1
+        lost = "agent" if again[0]["leg_id"] == "customer" else "customer"
+        assert {letter.partition for letter in letters} == {0 if lost == "customer" else 1}
+        assert len({letter.offset for letter in letters}) == refused  # every one, and once
+        told = [entry for entry in logs if entry["event"] == "call_on_other_partition"]
+        assert [entry["call_id"] for entry in told] == ["split"]
+
+        async def is_transcribed() -> bool:
+            return await chain.words("split") == WORDS
+
+        await eventually(is_transcribed, waiting_for="the leg on the partition that was first")
+
+
+async def say_on(chain: Chain, partition: int, leg: str, audio: bytes) -> None:
+    """Publish a leg of the call "split" to a partition, whatever a partitioner would say."""
+    info = LegStart(leg, now_ms(), "pcmu", 8000, LegInfo(role="customer"))
+    frames = [
+        AudioFrame(leg, at, at // 160, now_ms() + at // 8, audio[at : at + 160])
+        for at in range(0, len(audio), 160)
+    ]
+    for record in (info, *frames):
+        encoded = encode_record("split", record)
+        await chain.producer.send(
+            chain.settings.audio_topic,
+            encoded.value,
+            key=encoded.key,
+            headers=list(encoded.headers),
+            partition=partition,
+        )
+    await chain.producer.flush()
