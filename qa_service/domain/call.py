@@ -190,6 +190,12 @@ class Call:
         if all(idle):
             self._end_if_over(expected=True)
 
+    def note_deleted_records(self) -> None:
+        """Records of the partition were deleted before they were read."""
+        for party in self.parties.values():
+            if not party.leg.ended:
+                party.leg.note_deleted_records()
+
     def let_go(self, reason: str, *, now: float) -> None:
         """Give the sessions of all legs up; the call is somebody else's."""
         for party in self.parties.values():

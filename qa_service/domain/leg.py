@@ -149,6 +149,10 @@ class Leg:
         self._keep_all(self._order.flush(), now=now)  # still part of the pause, whatever it waits for
         self._pauses.end()
 
+    def note_deleted_records(self) -> None:
+        """Records were deleted before they were read, and this leg's may be among them."""
+        self._order.note_deleted_records()
+
     def end(self, reason: EndReason, *, now: float) -> None:
         """No more audio is expected: have the rest recognised, then release the end."""
         if self.ended or self._ending is not None:
@@ -394,6 +398,8 @@ class Leg:
             return
         self._coverage.release_quiet(self.received_until, "positions")  # there is no audio in it
         if self._ending is not None:
+            if self._order.may_miss_its_end:
+                self._coverage.state_hole("offset_lost")
             self.ended = True
             self._outputs.append(ReleasedEnd(self._ending))
             self._ending = None

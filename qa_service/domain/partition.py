@@ -3,7 +3,7 @@
 The one invariant: ``next_offset`` is stored with the very entries that allow it, and never passes a record
 whose audio is not covered on some live leg. Whoever takes over begins there.
 
-A call is read on one partition. If its records come on two, since producers partition differently, it belongs to
+A call is read on one partition. If its records come on two, as producers partition differently, it belongs to
 the one that stored it first, and the other refuses them.
 """
 
@@ -145,6 +145,13 @@ class Partition:
     def skip(self, offset: int) -> None:
         """Count a record as read that brought nothing (it went to the dead-letter topic)."""
         self.position = max(self.position, offset + 1)
+
+    def lose_before(self, offset: int) -> None:
+        """Go on at ``offset``: what was not read before it has been deleted."""
+        self.position = max(self.position, offset)
+        self.settle_owed(self.position)
+        for call in self._calls.values():
+            call.note_deleted_records()
 
     def leave(self, batch: WriteBatch, call_ids: Collection[str], *, now: float) -> WriteBatch:
         """Drop calls that another partition has stored first; return the batch without them.

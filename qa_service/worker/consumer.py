@@ -226,7 +226,7 @@ class Worker:
         if start is None:
             reader.begin()  # finds out again, and asks again
         elif start > position:
-            reader.owner.core.skip(start - 1)
+            reader.owner.core.lose_before(start)
             reader.begin()
         else:
             # The log ends before what we have read: another topic of the same name, or a log cut short.
