@@ -242,9 +242,9 @@ class Worker:
         readers = list(self._assignments.readers.values())
         for reader in readers:
             self._look_at_end(reader, now)
-            reader.owner.tick(read_until=reader.log_end.read_until)
+            reader.owner.tick(read_until=reader.read_until(now))
         for reader in list(self._assignments.parked.values()):
-            reader.owner.tick(read_until=reader.log_end.read_until)
+            reader.owner.tick(read_until=reader.read_until(now))
         legs = sum(reader.owner.core.live_legs for reader in readers)
         for reader in list(self._assignments.readers.values()):
             reader.review(

@@ -135,6 +135,15 @@ class PartitionReader:
         """Whether the partition is assigned to us and its core can be trusted."""
         return self._is_assigned and self.owner.is_active
 
+    def read_until(self, now: float) -> float:
+        """Tell up to when everything that was published has been read (monotonic seconds).
+
+        Behind a record that stops the partition nothing is read by this worker any more. Its calls have gone
+        silent as far as we can hear: they end by their time-outs, and their sessions with them. What comes
+        behind the record opens their legs again once it is read.
+        """
+        return now if self.stopped is not None else self.log_end.read_until
+
     # --- records ----------------------------------------------------------------------------------
 
     async def take(self, records: list[ConsumerRecord]) -> None:
@@ -291,7 +300,7 @@ class PartitionReader:
     # --- waiting ----------------------------------------------------------------------------------
 
     def _stop(self, why: str, reason: Literal["poison", "version"]) -> None:
-        """Stop at a record that only a person can deal with; calls in progress end by their time-outs."""
+        """Stop at a record that only a person can deal with; see :meth:`read_until` for calls in progress."""
         self.stopped, self._stop_reason = why, reason
         self._go_back()
         self._hold(reason)

@@ -11,16 +11,18 @@ from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
 from qa_service.contract.records import CallRecord
+from qa_service.domain.actions import FinishSession
 from qa_service.domain.partition import Partition
 from qa_service.domain.poison import PoisonGuard
+from qa_service.protocol.events import SessionFinished
 from qa_service.rules.ruleset import default_rule_set
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.testing.store import MemoryStore
 from qa_service.worker.outage import Outage
 from qa_service.worker.reading import RETRY_AFTER_S, STANDSTILL_S, PartitionReader, ReaderTools
 from qa_service.worker.rule_book import RuleSets
-from tests.domain.builders import a_partition, frame, start
-from tests.worker.fakes import PARTITION, ManualClock, NotedConsumer, an_owner, fetched
+from tests.domain.builders import a_partition, frame, in_call, start
+from tests.worker.fakes import PARTITION, ManualClock, NotedConsumer, NotedSessions, an_owner, fetched
 
 
 @dataclass
@@ -291,3 +293,35 @@ async def test_a_call_that_another_partition_stored_first_is_given_up_and_read_a
     assert await place.reader.owner.flush(1.0)
     assert core.live_legs == 1
     assert place.review() is None
+
+
+async def test_calls_of_a_partition_that_was_stopped_end_by_their_time_outs(place: Place) -> None:
+    owner, sessions = place.reader.owner, place.reader.owner._sessions
+    assert isinstance(sessions, NotedSessions)
+
+    def wait(seconds: float) -> None:
+        for _ in range(int(seconds)):
+            place.clock.now += 1.0
+            owner.tick(read_until=place.reader.read_until(place.clock.now))
+
+    await place.reader.take(LEG)
+    wait(70)
+    assert owner.core.live_legs == 1  # nobody has said that no more comes
+    await place.reader.take([bad(10), bad(11), bad(12)])
+    assert place.review() == "poison"
+
+    wait(70)
+    assert isinstance(sessions.actions[-1], FinishSession)
+    sessions.say(SessionFinished())
+    wait(1)
+    assert owner.core.live_legs == 0
+    assert await owner.flush(1.0)
+    assert place.store.calls["call"]["ended"]
+    # Once the record is dealt with, a restarted worker reads on, and the leg is opened again.
+    successor = await an_owner(place.store, place.clock)
+    stored = await place.store.load_call("call")
+    assert stored is not None
+    successor.core.adopt(stored)
+    successor.core.handle(in_call(frame(9)), 13, record_ms=0, now=place.clock.now)
+    assert successor.core.live_legs == 1
+    await successor.drop()
