@@ -1,8 +1,8 @@
 """Trials for the tests in here, and which of them are run.
 
 Ordinarily a short tier. All of it, with more calls and more faults, is for ``QA_TEST_CHAOS=full`` (as in
-``make verify``); ``QA_TEST_CHAOS_REPORT`` names a file for its figures. Brokers that may be stopped have to be our own, so these tests want Java even where others
-are given a broker by QA_TEST_KAFKA.
+``make verify``); ``QA_TEST_CHAOS_REPORT`` names a file for its figures. Brokers that may be stopped have to
+be our own, so these tests want Java even where others are given a broker by QA_TEST_KAFKA.
 """
 
 from __future__ import annotations

@@ -60,11 +60,7 @@ class Watch:
     def _is_calm(self, since: float) -> bool:
         now = time.monotonic()
         recent = [look for look in self.looks[-100:] if look.at >= max(since, now - _CALM_S)]
-        return (
-            now - since > _CALM_S
-            and len(recent) >= 2
-            and all(look.lag_s <= LIVE_S for look in recent)
-        )
+        return now - since > _CALM_S and len(recent) >= 2 and all(look.lag_s <= LIVE_S for look in recent)
 
     async def _watch(self) -> None:
         while True:

@@ -25,11 +25,11 @@ _BETWEEN_KILLS_S = (2.0, 16.0)
 _BETWEEN_FAULTS_S = (1.0, 6.0)
 
 
+@full_tier
+@pytest.mark.timeout(300)
 async def test_a_day_on_which_nothing_breaks_comes_out_as_it_was_said(make_trial: MakeTrial) -> None:
-    """What holds for the verdict elsewhere: it finds nothing wrong where nothing is, and it can find things."""
     async with make_trial(calls=4) as trial:
         await asyncio.sleep(8)
-        call = trial.switchboard.calls[0]
 
     assert trial.faults == []
 

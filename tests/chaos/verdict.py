@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from qa_service.alerts.following import follow
-from qa_service.storage import rows, tables
 from qa_service.domain.entries import Gap, LogEntry, Quiet, Utterance
 from qa_service.simulation.words import RATE_HZ
+from qa_service.storage import rows, tables
 from qa_service.storage.database import Database
 from qa_service.storage.transcripts import are_settled
 from tests.chaos.calls import LEGS, LiveCall

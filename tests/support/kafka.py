@@ -101,21 +101,25 @@ class KafkaNode:
             for setting in ("replication.factor", "num.partitions", "min.isr")
             if (topic, setting) != ("offsets.topic", "min.isr")
         }
-        return internal_topics | self._listeners(listen_on) | {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            # A quorum that is written down needs nothing but a plain format, which the image does too.
-            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
-            "controller.listener.names": "CONTROLLER",
-            "log.dirs": log_dir,
-            "group.initial.rebalance.delay.ms": "0",
-            # Tests write records whose time stamps are years old: no topic drops any unless it asks to.
-            "log.retention.ms": "-1",
-            # Retention and compaction within seconds, so that tests can see what they do.
-            "log.initial.task.delay.ms": "500",
-            "log.retention.check.interval.ms": "500",
-            "log.cleaner.backoff.ms": "500",
-        }
+        return (
+            internal_topics
+            | self._listeners(listen_on)
+            | {
+                "process.roles": "broker,controller",
+                "node.id": "1",
+                # A quorum that is written down needs nothing but a plain format, which the image does too.
+                "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+                "controller.listener.names": "CONTROLLER",
+                "log.dirs": log_dir,
+                "group.initial.rebalance.delay.ms": "0",
+                # Tests write records whose time stamps are years old: no topic drops any unless it asks to.
+                "log.retention.ms": "-1",
+                # Retention and compaction within seconds, so that tests can see what they do.
+                "log.initial.task.delay.ms": "500",
+                "log.retention.check.interval.ms": "500",
+                "log.cleaner.backoff.ms": "500",
+            }
+        )
 
     def _listeners(self, listen_on: str) -> dict[str, str]:
         listeners = {"PLAINTEXT": f"{listen_on}:{self.port}"}
@@ -125,7 +129,9 @@ class KafkaNode:
             listeners["LINKED"] = f"127.0.0.1:{port}"
             told["LINKED"] = f"127.0.0.1:{link_port}"
         return {
-            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ("CONTROLLER", *listeners)),
+            "listener.security.protocol.map": ",".join(
+                f"{name}:PLAINTEXT" for name in ("CONTROLLER", *listeners)
+            ),
             "listeners": _join(listeners | {"CONTROLLER": f"127.0.0.1:{self.controller_port}"}),
             "advertised.listeners": _join(told),
         }
