@@ -110,6 +110,7 @@ class CallLog:
             time_source=released.time_source,
             engine=detail.engine or None if detail else None,
             model=detail.model or None if detail else None,
+            loudness_dbfs=released.loudness_dbfs,
             redactions=redactions,
             final_at=released.final_at_ms,
         )

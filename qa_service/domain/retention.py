@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from qa_service.audio.pcm import BYTES_PER_SAMPLE, to_pcm
 from qa_service.domain.arrival import Arrival, Hole, Piece
 
 
@@ -58,6 +59,18 @@ class RetainedAudio:
             if isinstance(piece, Hole):
                 holes.append(piece)
         return holes
+
+    def pcm_between(self, start: int, end: int) -> bytes:
+        """Decode what is kept of a stretch, 16-bit PCM; holes in it are left out."""
+        parts: list[bytes] = []
+        for piece in self._pieces:
+            if piece.pos >= end:
+                break
+            if isinstance(piece, Arrival) and piece.end > start:
+                pcm = to_pcm(piece.codec, piece.audio)
+                first, last = max(start - piece.pos, 0), end - piece.pos
+                parts.append(pcm[BYTES_PER_SAMPLE * first : BYTES_PER_SAMPLE * last])
+        return b"".join(parts)
 
     def start_of_newest(self, samples: int) -> int:
         """Position of the first piece from which on no more than ``samples`` of audio are kept."""

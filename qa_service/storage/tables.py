@@ -128,6 +128,7 @@ log_entry = sa.Table(
     sa.Column("anger_score", sa.Double),
     sa.Column("anger_rank", sa.Double),
     sa.Column("anger_daily", sa.Double),
+    sa.Column("loudness_dbfs", sa.Double),
     sa.Column("reason", sa.Text),
     sa.Column("time_source", sa.Text),
     sa.Column("engine", sa.Text),
