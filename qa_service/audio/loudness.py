@@ -1,7 +1,7 @@
 """How loud somebody speaks: the active level of a stretch of speech.
 
-After ITU-T P.56, method B, in windows rather than an envelope: the mean power of those 100-ms windows that lie
-at most 15.9 dB (its *margin*) below that very mean. So pauses, breath and the line's noise do not make a
+After ITU-T P.56, method B, in windows rather than an envelope: the mean power of those 100-ms windows that
+lie at most 15.9 dB (its *margin*) below that very mean. So pauses, breath and the line's noise do not make a
 speaker seem quiet. A pure function of the samples; levels are relative to a full-scale square wave (dBov of
 ITU-T G.100.1, as in :mod:`.voice_gate`), in which a full-scale sine is -3 dB and telephone speech about -26.
 """

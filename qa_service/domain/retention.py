@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import groupby
 
 import msgspec
 
@@ -62,15 +63,14 @@ class RetainedAudio:
 
     def pcm_between(self, start: int, end: int) -> bytes:
         """Decode what is kept of a stretch, 16-bit PCM; holes in it are left out."""
-        parts: list[bytes] = []
-        for piece in self._pieces:
-            if piece.pos >= end:
-                break
-            if isinstance(piece, Arrival) and piece.end > start:
-                pcm = to_pcm(piece.codec, piece.audio)
-                first, last = max(start - piece.pos, 0), end - piece.pos
-                parts.append(pcm[BYTES_PER_SAMPLE * first : BYTES_PER_SAMPLE * last])
-        return b"".join(parts)
+        pieces = [p for p in self._pieces if isinstance(p, Arrival) and p.end > start and p.pos < end]
+        if not pieces:
+            return b""
+        excess = max(pieces[-1].end - end, 0)
+        pieces[0] = pieces[0].since(start)
+        runs = groupby(pieces, key=lambda piece: piece.codec)
+        pcm = b"".join(to_pcm(codec, b"".join([piece.audio for piece in run])) for codec, run in runs)
+        return pcm[: len(pcm) - BYTES_PER_SAMPLE * excess]
 
     def start_of_newest(self, samples: int) -> int:
         """Position of the first piece from which on no more than ``samples`` of audio are kept."""
