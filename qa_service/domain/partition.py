@@ -36,7 +36,8 @@ class LegKey:
 class RuleBook:
     """The rule set that new calls are pinned to, and the way to any that older calls are."""
 
-    current_hash: str
+    current: Callable[[], str]
+    """Hash of the rule set for a call that begins now."""
     start: Callable[[str, str], CallRules]
     """(rule set hash, call id) → the rules' state for that call."""
 
@@ -227,12 +228,12 @@ class Partition:
     # --- inside -----------------------------------------------------------------------------------
 
     def _begin(self, record: CallRecord) -> Call:
-        rules = self._rules
+        rule_set_hash = self._rules.current()
         return Call.begin(
             record.call_id,
             origin_ts=record.record.ts,
-            rule_set_hash=rules.current_hash,
-            rules=rules.start(rules.current_hash, record.call_id),
+            rule_set_hash=rule_set_hash,
+            rules=self._rules.start(rule_set_hash, record.call_id),
             policy=self._policy,
         )
 

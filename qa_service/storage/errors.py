@@ -59,5 +59,9 @@ class WriteOutOfOrder(StorageError):
         self.given = given
 
 
+class NotStored(StorageError):
+    """What somebody names is not in the database, or the name fits several; the message says which."""
+
+
 class MigrationFailed(StorageError):
     """The schema could not be changed; nothing of the migration was kept."""

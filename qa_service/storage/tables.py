@@ -171,6 +171,43 @@ incident = sa.Table(
     sa.Index("incident_call_id", "call_id"),
 )
 
+alert_judgement = sa.Table(
+    "alert_judgement",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("incident_id", sa.Uuid, nullable=False),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("judged_by", sa.Text, nullable=False),
+    _moment("judged_at", nullable=False, default_now=True),
+    sa.Index("alert_judgement_incident", "incident_id", "id"),
+    sa.Index("alert_judgement_call_id", "call_id"),
+)
+
+emotion_correction = sa.Table(
+    "emotion_correction",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("utterance_id", sa.Uuid, nullable=False),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("emotion", sa.Text, nullable=False),
+    sa.Column("corrected_by", sa.Text, nullable=False),
+    _moment("corrected_at", nullable=False, default_now=True),
+    sa.Index("emotion_correction_utterance", "utterance_id", "id"),
+    sa.Index("emotion_correction_call_id", "call_id"),
+)
+
+rule_set_version = sa.Table(
+    "rule_set_version",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("published_by", sa.Text, nullable=False),
+    _moment("activated_at", nullable=False, default_now=True),
+)
+
 outbox = sa.Table(
     "outbox",
     metadata,

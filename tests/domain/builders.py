@@ -66,7 +66,7 @@ def a_partition(
         claim,
         stored,
         position=claim.next_offset or 0,
-        rules=RuleBook(current_hash="hash", start=lambda _hash, _call: NoRules()),
+        rules=RuleBook(current=lambda: "hash", start=lambda _hash, _call: NoRules()),
         policy=policy or CallPolicy(limits=LegLimits()),
     )
 
