@@ -31,6 +31,7 @@ _COMMANDS = {
     "partials": ("qa_service.cli.topics:partials", "Follow partial results on their topic."),
     "publish": ("qa_service.cli.audio:publish", "Play audio files into Kafka as live calls."),
     "relay": ("qa_service.cli.parts:relay", "Publish alerts and transcripts from the outbox."),
+    "replay": ("qa_service.cli.backtest:replay", "Recompute a stored call's incidents and compare."),
     "report": ("qa_service.cli.database:report", "Print a view of the report schema."),
     "rules": ("qa_service.cli.rules:rules", "Check, publish and back-test rule files."),
     "simulate": ("qa_service.cli.simulate:simulate", "Break the worker in simulated worlds."),

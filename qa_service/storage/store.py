@@ -132,7 +132,7 @@ class PostgresStore:
     async def _load(self, which: sa.ColumnElement[bool], *, doing: str) -> tuple[StoredCall, ...]:
         async def read(connection: AsyncConnection) -> tuple[StoredCall, ...]:
             # One snapshot for all three queries, or a call could come without its newest entries.
-            await connection.execute(_ONE_SNAPSHOT)
+            await connection.execute(ONE_SNAPSHOT)
             calls = (await connection.execute(_calls(which))).mappings().all()
             legs = (await connection.execute(_of_calls(tables.leg, which, "leg_id"))).mappings()
             entries = (await connection.execute(_of_calls(tables.log_entry, which, "call_seq"))).mappings()
@@ -275,7 +275,7 @@ def _of_calls(table: sa.Table, which: sa.ColumnElement[bool], order: str) -> sa.
     return sa.select(table).select_from(joined).where(which).order_by(table.c.call_id, table.c[order])
 
 
-_ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, ""))
 
 _claim = tables.partition_claim
