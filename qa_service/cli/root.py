@@ -34,6 +34,7 @@ _COMMANDS = {
     "replay": ("qa_service.cli.backtest:replay", "Recompute a stored call's incidents and compare."),
     "report": ("qa_service.cli.database:report", "Print a view of the report schema."),
     "rules": ("qa_service.cli.rules:rules", "Check, publish and back-test rule files."),
+    "scorecards": ("qa_service.cli.scorecards:scorecards", "Check scorecards, and grade stored calls."),
     "simulate": ("qa_service.cli.simulate:simulate", "Break the worker in simulated worlds."),
     "transcribe": ("qa_service.cli.audio:transcribe", "Send files through any Qwen-protocol server."),
     "transcripts": ("qa_service.cli.topics:transcripts", "Follow finished utterances on their topic."),

@@ -16,6 +16,7 @@ from qa_service.domain.call import Call, CallPolicy, Outcome
 from qa_service.domain.call_log import CallRules
 from qa_service.domain.entries import LogEntry
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, OutboxEvent, StoredCall, WriteBatch
 from qa_service.protocol.config import SessionConfig
 from qa_service.protocol.events import ServerEvent
@@ -49,6 +50,7 @@ class _Pending:
     entries: list[LogEntry] = field(default_factory=list)
     incidents: list[IncidentChange] = field(default_factory=list)
     outbox: list[OutboxEvent] = field(default_factory=list)
+    scores: list[CallScore] = field(default_factory=list)
     dirty_calls: set[str] = field(default_factory=set)
     dirty_legs: set[LegKey] = field(default_factory=set)
 
@@ -223,6 +225,7 @@ class Partition:
             entries=tuple(pending.entries),
             incidents=tuple(pending.incidents),
             outbox=tuple(pending.outbox),
+            scores=tuple(pending.scores),
         )
 
     # --- inside -----------------------------------------------------------------------------------
@@ -247,6 +250,7 @@ class Partition:
         pending.entries += outputs.entries
         pending.incidents += outputs.incidents
         pending.outbox += outputs.outbox
+        pending.scores += outputs.scores
         pending.dirty_legs.update(LegKey(call.call_id, leg_id) for leg_id in outputs.dirty_legs)
         if outputs.entries or outputs.dirty_legs:
             pending.dirty_calls.add(call.call_id)

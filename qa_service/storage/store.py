@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql.dml import Insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, StoredCall, WriteBatch
 from qa_service.storage import rows, tables
 from qa_service.storage.database import Database
@@ -189,6 +190,11 @@ def newest_incidents(batch: WriteBatch) -> Collection[IncidentChange]:
     return {change.incident_id: change for change in ordered}.values()
 
 
+def newest_scores(batch: WriteBatch) -> Collection[CallScore]:
+    """Keep the last score of each call on each scorecard of the batch."""
+    return {(score.call_id, score.scorecard_hash): score for score in batch.scores}.values()
+
+
 async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
     if not await _advance(batch, connection):
         return
@@ -200,6 +206,8 @@ async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
     await _execute(connection, _INSERT_ENTRIES, rows.ENTRY_COLUMNS, entries)
     incidents = [rows.incident_to_row(change) for change in newest_incidents(batch)]
     await _execute(connection, _UPSERT_INCIDENTS, rows.INCIDENT_COLUMNS, incidents)
+    scores = [rows.score_to_row(score) for score in newest_scores(batch)]
+    await _execute(connection, _UPSERT_SCORES, rows.SCORE_COLUMNS, scores)
     events = [rows.event_to_row(event) for event in batch.outbox]
     await _execute(connection, _INSERT_EVENTS, rows.OUTBOX_COLUMNS, events)
     if events:
@@ -312,6 +320,7 @@ _INSERT_ENTRIES = _insert_all(tables.log_entry, rows.ENTRY_COLUMNS)
 _UPSERT_INCIDENTS = _upsert_all(
     tables.incident, rows.INCIDENT_COLUMNS, keep=("call_id", "anchor", "opened_ms")
 )
+_UPSERT_SCORES = _upsert_all(tables.scorecard_result, rows.SCORE_COLUMNS)
 _INSERT_EVENTS = _insert_all(tables.outbox, rows.OUTBOX_COLUMNS).on_conflict_do_nothing(
     index_elements=["event_id"]
 )

@@ -32,11 +32,13 @@ class RaisedIncident(Struct, frozen=True, kw_only=True):
 
 
 class PastCall(Struct, frozen=True, kw_only=True):
-    """A call that is over, with its whole log and what was raised."""
+    """A stored call with its whole log and what was raised."""
 
     call_id: str
     started_at: dt.datetime
     rule_set_hash: str
+    is_over: bool
+    """Whether every leg has ended."""
     entries: tuple[LogEntry, ...]
     raised: tuple[RaisedIncident, ...]
 
@@ -73,6 +75,7 @@ async def read_past_calls(database: Database, call_ids: Sequence[str]) -> list[P
             call_id=call["call_id"],
             started_at=call["started_at"],
             rule_set_hash=call["rule_set_hash"],
+            is_over=call["ended"],
             entries=tuple(logs[call["call_id"]]),
             raised=tuple(raised[call["call_id"]]),
         )
@@ -88,7 +91,7 @@ def _incident_from_row(row: Mapping[Any, Any]) -> IncidentChange:
 
 _GIVEN = sa.any_(sa.bindparam("call_ids", type_=sa.ARRAY(sa.Text)))
 _CALLS = (
-    sa.select(_call.c.call_id, _call.c.started_at, _call.c.rule_set_hash)
+    sa.select(_call.c.call_id, _call.c.started_at, _call.c.rule_set_hash, _call.c.ended)
     .where(_call.c.call_id == _GIVEN)
     .order_by(_call.c.started_at, _call.c.call_id)
 )

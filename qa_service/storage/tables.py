@@ -198,6 +198,32 @@ emotion_correction = sa.Table(
     sa.Index("emotion_correction_call_id", "call_id"),
 )
 
+scorecard = sa.Table(
+    "scorecard",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("scorecard_id", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+)
+
+scorecard_result = sa.Table(
+    "scorecard_result",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("scorecard_hash", sa.Text, primary_key=True),
+    sa.Column("scorecard_id", sa.Text, nullable=False),
+    sa.Column("scorecard_version", sa.Integer, nullable=False),
+    sa.Column("score", sa.Double),
+    sa.Column("auto_failed", sa.Boolean, nullable=False),
+    sa.Column("answered", sa.Integer, nullable=False),
+    sa.Column("left_out", sa.Integer, nullable=False),
+    sa.Column("answers", JSONB, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+    _moment("updated_at", nullable=False, default_now=True),
+)
+
 rule_set_version = sa.Table(
     "rule_set_version",
     metadata,

@@ -40,9 +40,11 @@ from qa_service.domain.identities import utterance_id
 from qa_service.domain.writes import CallRow, LegRow, WriteBatch
 from qa_service.protocol.events import Emotion
 from qa_service.rules.ruleset import RuleSet, default_rule_set
+from qa_service.rules.scorecards import Scorecard, ScoredRules, default_scorecard
 from qa_service.settings import Settings
 from qa_service.storage.database import Database
 from qa_service.storage.judgements import judge
+from qa_service.storage.scorecards import save_scorecard
 from qa_service.storage.store import PostgresStore
 
 RATE: Final = 8000
@@ -178,11 +180,21 @@ class MadeUpCall(NamedTuple):
     outputs: CallOutputs
 
 
-def make_call(seed: int, *, rules: RuleSet, origin_ts: int, longest_ms: int = 300_000) -> MadeUpCall:
+def make_call(
+    seed: int,
+    *,
+    rules: RuleSet,
+    origin_ts: int,
+    card: Scorecard | None = None,
+    longest_ms: int = 300_000,
+) -> MadeUpCall:
     """Make up the call of a seed; ``origin_ts`` is when it begins, in Unix milliseconds."""
     rng = random.Random(seed)  # noqa: S311 - made up, and the same each time
     call_id = f"made-up-{seed:06}"
-    log = CallLog(call_id, rules=rules.start(call_id), recording_template=None)
+    graded = ScoredRules(
+        rules.start(call_id), call_id=call_id, rule_ids=[rule.id for rule in rules.rules], card=card
+    )
+    log = CallLog(call_id, rules=graded, recording_template=None)
     log.add(None, 0, 0, CallStarted(rules.hash, origin_ts))
     legs = _describe(rng, call_id, log)
     turns = list(_talk(rng, rng.randrange(longest_ms // 5, longest_ms)))
@@ -328,16 +340,29 @@ def _position(ms: int) -> int:
 
 
 async def store_calls(
-    database: Database, seeds: Sequence[int], *, rules: RuleSet, first_day: dt.date, days: int = 14
+    database: Database,
+    seeds: Sequence[int],
+    *,
+    rules: RuleSet,
+    card: Scorecard | None = None,
+    first_day: dt.date,
+    days: int = 14,
 ) -> None:
     """Make up calls, spread over some days, and store them as a worker would."""
     store = PostgresStore(database)
     await store.save_rule_set(rules.hash, rules.source)
+    if card is not None:
+        await save_scorecard(database, card)
     claim = await store.claim(TOPIC, 0, "made-up calls")
     began = int(dt.datetime.combine(first_day, dt.time(8), dt.UTC).timestamp() * 1000)
     for nth, first in enumerate(range(0, len(seeds), _CALLS_A_BATCH), 1):
         calls = [
-            make_call(seed, rules=rules, origin_ts=began + seed % days * _DAY_MS + seed * 7919 % 36_000_000)
+            make_call(
+                seed,
+                rules=rules,
+                card=card,
+                origin_ts=began + seed % days * _DAY_MS + seed * 7919 % 36_000_000,
+            )
             for seed in seeds[first : first + _CALLS_A_BATCH]
         ]
         await store.write(
@@ -351,6 +376,7 @@ async def store_calls(
                 legs=tuple(leg for made in calls for leg in made.legs),
                 entries=tuple(entry for made in calls for entry in made.outputs.entries),
                 incidents=tuple(change for made in calls for change in made.outputs.incidents),
+                scores=tuple(score for made in calls for score in made.outputs.scores),
             )
         )
 
@@ -376,9 +402,9 @@ async def judge_some(database: Database, seeds: Sequence[int], *, rules: RuleSet
 
 
 async def _fill(url: str, calls: int, *, is_judged: bool) -> None:
-    database, rules, seeds = Database(url), default_rule_set(), range(calls)
+    database, rules, card, seeds = Database(url), default_rule_set(), default_scorecard(), range(calls)
     try:
-        await store_calls(database, seeds, rules=rules, first_day=dt.date(2026, 1, 1))
+        await store_calls(database, seeds, rules=rules, card=card, first_day=dt.date(2026, 1, 1))
         judged = await judge_some(database, seeds, rules=rules) if is_judged else 0
     finally:
         await database.close()

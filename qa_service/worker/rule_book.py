@@ -14,6 +14,7 @@ from qa_service.domain.partition import RuleBook
 from qa_service.domain.writes import StoredCall
 from qa_service.rules.errors import RuleFileError
 from qa_service.rules.ruleset import RuleSet, load_rule_set
+from qa_service.rules.scorecards import Scorecard, ScoredRules
 from qa_service.storage.errors import StorageError
 from qa_service.storage.store import Store
 
@@ -26,9 +27,11 @@ Newest: TypeAlias = Callable[[], Awaitable[tuple[int, str, str] | None]]
 class RuleSets:
     """Rule sets by hash; one that a stored call is pinned to is read from the store once."""
 
-    def __init__(self, current: RuleSet, store: Store) -> None:
+    def __init__(self, current: RuleSet, store: Store, scorecard: Scorecard | None = None) -> None:
+        """``scorecard``: what calls are graded by when they end; None: not at all."""
         self._current = current
         self._store = store
+        self._scorecard = scorecard
         self._by_hash: dict[str, RuleSet] = {current.hash: current}
         self._looked_at = 0
         """Version of the newest published rule set that was looked at."""
@@ -97,4 +100,6 @@ class RuleSets:
             return self._current
 
     def _start(self, rule_set_hash: str, call_id: str) -> CallRules:
-        return self._by_hash[rule_set_hash].start(call_id)
+        rules = self._by_hash[rule_set_hash]
+        rule_ids = [rule.id for rule in rules.rules]
+        return ScoredRules(rules.start(call_id), call_id=call_id, rule_ids=rule_ids, card=self._scorecard)

@@ -44,6 +44,9 @@ class NoRules:
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
 
+    def score(self) -> None:
+        return None
+
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         self.entries.append(entry)
         return ()
