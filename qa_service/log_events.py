@@ -75,6 +75,14 @@ EVENTS: Final[Mapping[str, str]] = {
     "incident_updated": "An incident has new evidence.",
     "incident_closed": "An incident is over.",
     "incident_withdrawn": "An incident turned out not to hold.",
+    "rule_set_changed": "A newer rule set was published; calls that begin now are pinned to it, no others.",
+    "rule_set_refused": (
+        "A published rule set cannot be read, so the one before stays in force for new calls. Publish a "
+        "corrected one; `qa-service rules check` names each mistake."
+    ),
+    "rule_set_not_looked_up": (
+        "The database did not say whether a newer rule set was published; it is asked again."
+    ),
     "rule_set_missing": (
         "A stored call is pinned to a rule set that is not in the database; it goes on with the present "
         "one. Cannot happen unless rows were deleted by hand."

@@ -22,6 +22,7 @@ from qa_service.domain.call import Call, CallPolicy, Outcome
 from qa_service.domain.call_log import CallRules
 from qa_service.domain.entries import LogEntry
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, OutboxEvent, StoredCall, WriteBatch
 from qa_service.protocol.config import SessionConfig
 from qa_service.protocol.events import ServerEvent
@@ -44,7 +45,8 @@ class LegKey:
 class RuleBook:
     """The rule set that new calls are pinned to, and the way to any that older calls are."""
 
-    current_hash: str
+    current: Callable[[], str]
+    """Hash of the rule set for a call that begins now."""
     start: Callable[[str, str], CallRules]
     """(rule set hash, call id) → the rules' state for that call."""
 
@@ -56,6 +58,7 @@ class _Pending:
     entries: list[LogEntry] = field(default_factory=list)
     incidents: list[IncidentChange] = field(default_factory=list)
     outbox: list[OutboxEvent] = field(default_factory=list)
+    scores: list[CallScore] = field(default_factory=list)
     dirty_calls: set[str] = field(default_factory=set)
     dirty_legs: set[LegKey] = field(default_factory=set)
 
@@ -305,6 +308,7 @@ class Partition:
             entries=tuple(pending.entries),
             incidents=tuple(pending.incidents),
             outbox=tuple(pending.outbox),
+            scores=tuple(pending.scores),
         )
 
     # --- inside -----------------------------------------------------------------------------------
@@ -315,13 +319,13 @@ class Partition:
             del self._strays[next(iter(self._strays))]
 
     def _begin(self, record: CallRecord, offset: int) -> Call:
-        rules = self._rules
+        rule_set_hash = self._rules.current()
         return Call.begin(
             record.call_id,
             offset,
             origin_ts=record.record.ts,
-            rule_set_hash=rules.current_hash,
-            rules=rules.start(rules.current_hash, record.call_id),
+            rule_set_hash=rule_set_hash,
+            rules=self._rules.start(rule_set_hash, record.call_id),
             policy=self._policy,
         )
 
@@ -335,6 +339,7 @@ class Partition:
         pending.entries += outputs.entries
         pending.incidents += outputs.incidents
         pending.outbox += outputs.outbox
+        pending.scores += outputs.scores
         pending.dirty_legs.update(LegKey(call.call_id, leg_id) for leg_id in outputs.dirty_legs)
         if outputs.entries or outputs.dirty_legs:
             pending.dirty_calls.add(call.call_id)

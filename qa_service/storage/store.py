@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql.dml import Insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, StoredCall, WriteBatch
 from qa_service.storage import rows, tables
 from qa_service.storage.database import Database
@@ -137,7 +138,7 @@ class PostgresStore:
     async def _load(self, which: sa.ColumnElement[bool], *, doing: str) -> tuple[StoredCall, ...]:
         async def read(connection: AsyncConnection) -> tuple[StoredCall, ...]:
             # One snapshot for all three queries, or a call could come without its newest entries.
-            await connection.execute(_ONE_SNAPSHOT)
+            await connection.execute(ONE_SNAPSHOT)
             calls = (await connection.execute(_calls(which))).mappings().all()
             legs = (await connection.execute(_of_calls(tables.leg, which, "leg_id"))).mappings()
             entries = (await connection.execute(_of_calls(tables.log_entry, which, "call_seq"))).mappings()
@@ -203,6 +204,11 @@ def newest_incidents(batch: WriteBatch) -> Collection[IncidentChange]:
     return {change.incident_id: change for change in ordered}.values()
 
 
+def newest_scores(batch: WriteBatch) -> Collection[CallScore]:
+    """Keep the last score of each call on each scorecard of the batch."""
+    return {(score.call_id, score.scorecard_hash): score for score in batch.scores}.values()
+
+
 async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
     if not await _advance(batch, connection):
         return
@@ -215,6 +221,8 @@ async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
     await _execute(connection, _INSERT_ENTRIES, rows.ENTRY_COLUMNS, entries)
     incidents = [rows.incident_to_row(change) for change in newest_incidents(batch)]
     await _execute(connection, _UPSERT_INCIDENTS, rows.INCIDENT_COLUMNS, incidents)
+    scores = [rows.score_to_row(score) for score in newest_scores(batch)]
+    await _execute(connection, _UPSERT_SCORES, rows.SCORE_COLUMNS, scores)
     events = [rows.event_to_row(event) for event in batch.outbox]
     await _execute(connection, _INSERT_EVENTS, rows.OUTBOX_COLUMNS, events)
     if events:
@@ -303,7 +311,7 @@ def _of_calls(table: sa.Table, which: sa.ColumnElement[bool], order: str) -> sa.
     return sa.select(table).select_from(joined).where(which).order_by(table.c.call_id, table.c[order])
 
 
-_ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, ""))
 
 _claim = tables.partition_claim
@@ -355,6 +363,7 @@ _UPSERT_INCIDENTS = _upsert_all(
     keep=("call_id", "anchor", "opened_ms"),
     only_if=lambda new: new.n > tables.incident.c.n,
 )
+_UPSERT_SCORES = _upsert_all(tables.scorecard_result, rows.SCORE_COLUMNS)
 _INSERT_EVENTS = _insert_all(tables.outbox, rows.OUTBOX_COLUMNS).on_conflict_do_nothing(
     index_elements=["event_id"]
 )

@@ -130,6 +130,7 @@ log_entry = sa.Table(
     sa.Column("anger_score", sa.Double),
     sa.Column("anger_rank", sa.Double),
     sa.Column("anger_daily", sa.Double),
+    sa.Column("loudness_dbfs", sa.Double),
     sa.Column("reason", sa.Text),
     sa.Column("time_source", sa.Text),
     sa.Column("engine", sa.Text),
@@ -170,6 +171,69 @@ incident = sa.Table(
     sa.Column("acknowledged_by", sa.Text),
     sa.Column("dismissed_reason", sa.Text),
     sa.Index("incident_call_id", "call_id"),
+)
+
+alert_judgement = sa.Table(
+    "alert_judgement",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("incident_id", sa.Uuid, nullable=False),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("judged_by", sa.Text, nullable=False),
+    _moment("judged_at", nullable=False, default_now=True),
+    sa.Index("alert_judgement_incident", "incident_id", "id"),
+    sa.Index("alert_judgement_call_id", "call_id"),
+)
+
+emotion_correction = sa.Table(
+    "emotion_correction",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("utterance_id", sa.Uuid, nullable=False),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("emotion", sa.Text, nullable=False),
+    sa.Column("corrected_by", sa.Text, nullable=False),
+    _moment("corrected_at", nullable=False, default_now=True),
+    sa.Index("emotion_correction_utterance", "utterance_id", "id"),
+    sa.Index("emotion_correction_call_id", "call_id"),
+)
+
+scorecard = sa.Table(
+    "scorecard",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("scorecard_id", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+)
+
+scorecard_result = sa.Table(
+    "scorecard_result",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("scorecard_hash", sa.Text, primary_key=True),
+    sa.Column("scorecard_id", sa.Text, nullable=False),
+    sa.Column("scorecard_version", sa.Integer, nullable=False),
+    sa.Column("score", sa.Double),
+    sa.Column("auto_failed", sa.Boolean, nullable=False),
+    sa.Column("answered", sa.Integer, nullable=False),
+    sa.Column("left_out", sa.Integer, nullable=False),
+    sa.Column("answers", JSONB, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+    _moment("updated_at", nullable=False, default_now=True),
+)
+
+rule_set_version = sa.Table(
+    "rule_set_version",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("published_by", sa.Text, nullable=False),
+    _moment("activated_at", nullable=False, default_now=True),
 )
 
 outbox = sa.Table(

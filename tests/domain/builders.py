@@ -46,6 +46,9 @@ class NoRules:
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
 
+    def score(self) -> None:
+        return None
+
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         self.entries.append(entry)
         return ()
@@ -75,7 +78,7 @@ def a_partition(
         claim,
         stored,
         position=claim.next_offset or 0,
-        rules=RuleBook(current_hash="hash", start=lambda _hash, _call: NoRules()),
+        rules=RuleBook(current=lambda: "hash", start=lambda _hash, _call: NoRules()),
         policy=policy or CallPolicy(limits=LegLimits()),
     )
 
