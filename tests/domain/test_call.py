@@ -41,7 +41,7 @@ class Desk:
     def __init__(self, call: Call | None = None) -> None:
         self.rules = NoRules()
         self.call = call or Call.begin(
-            "call", origin_ts=ORIGIN_TS, rule_set_hash="hash", rules=self.rules, policy=CallPolicy()
+            "call", 0, origin_ts=ORIGIN_TS, rule_set_hash="hash", rules=self.rules, policy=CallPolicy()
         )
         self.offset = -1
         self.now = 10.0
