@@ -42,8 +42,21 @@ EVENTS: Final[Mapping[str, str]] = {
     ),
     "kafka_unavailable": "Reading does not succeed; told when it begins, and once a minute.",
     "kafka_recovered": "Reading succeeds again.",
+    "consumer_stands_still": (
+        "Kafka brings nothing to this worker although its brokers answer others; mostly it passes within "
+        "seconds."
+    ),
+    "consumer_stuck": (
+        "That did not pass: the worker ends with an error, so that its supervisor starts it anew. Nothing is "
+        "lost. If it comes back often, look at the brokers, the group's coordinator for one."
+    ),
     "proof_of_membership_failed": "Kafka did not say whether a partition is still ours; asked again.",
     "advisory_commit_failed": "Offsets for dashboards were not committed; normal during a rebalance.",
+    "call_on_other_partition": (
+        "Records of a call arrive on two partitions: its producers partition by different functions of the "
+        "key. The partition that stored it first goes on with it; what comes on this one is put on the "
+        "dead-letter topic. Told once a call."
+    ),
     "record_refused": "A record could not be used and went to the dead-letter topic.",
     "dead_letters_unavailable": (
         "The dead-letter topic does not take records, perhaps because it does not exist; partitions with "

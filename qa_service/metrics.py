@@ -129,6 +129,10 @@ PARTITION_LAG = Family(
     )
 )
 REBALANCES = _counter("qa_rebalances", "Assignments of partitions that this worker was given.")
+CONSUMER_STANDSTILLS = _counter(
+    "qa_consumer_standstills",
+    "Times at which reading stood still although the brokers answered others; if it lasts, the worker ends.",
+)
 EPOCH_FENCINGS = _counter(
     "qa_epoch_fencings", "Writes refused because another worker had claimed the partition since."
 )

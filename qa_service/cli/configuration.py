@@ -26,6 +26,7 @@ from qa_service.rules.ruleset import RuleSet, default_rule_set, load_rule_set
 from qa_service.rules.scorecards import Scorecard, default_scorecard, load_scorecard
 from qa_service.settings import Settings
 from qa_service.worker.consumer import WorkerOptions
+from qa_service.worker.progress import STUCK_AFTER_S
 
 _MASK = "********"
 
@@ -70,6 +71,8 @@ def worker_options(settings: Settings) -> WorkerOptions:
         start_from_earliest=settings.start_from == "earliest",
         max_legs=settings.max_legs,
         shutdown_grace_s=settings.shutdown_grace_s,
+        # A rebalance may last as long as the group waits for a member that is gone.
+        stuck_after_s=max(STUCK_AFTER_S, 3 * settings.session_timeout_s),
         dlq_max_run=settings.dlq_max_run,
         dlq_max_ratio=settings.dlq_max_ratio,
         calls=CallPolicy(

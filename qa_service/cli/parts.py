@@ -39,6 +39,7 @@ from qa_service.kafka import (
     CONNECT_WITHIN_S,
     KafkaConfig,
     check_topic,
+    leaders_answer,
     make_consumer,
     make_producer,
     start_with_retry,
@@ -227,6 +228,7 @@ async def _build_worker(settings: Settings, stack: contextlib.AsyncExitStack, pr
         rule_sets=rule_sets,
         options=worker_options(settings),
         offer_partial=offer_partial,
+        ask_brokers=lambda: leaders_answer(kafka, settings.audio_topic),
     )
 
 

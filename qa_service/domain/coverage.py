@@ -123,6 +123,10 @@ class Coverage:
             self._release_gap(hole.end, hole.reason)
         self._release_gap(position, reason)
 
+    def state_hole(self, reason: GapReason) -> None:
+        """Tell that audio is missing here, of a length that nobody knows: a gap of none."""
+        self._emit(ReleasedGap(start=self.until, end=self.until, reason=reason))
+
     def _release_holes(self, position: int) -> None:
         """Release the holes that begin before ``position``; the quiet between them goes without a row."""
         for hole in self._long_holes(position):

@@ -51,6 +51,8 @@ partition_claim = sa.Table(
     sa.Column("next_offset", sa.BigInteger),
     sa.Column("write_seq", sa.BigInteger, nullable=False),
     _moment("claimed_at", nullable=False, default_now=True),
+    sa.Column("token", sa.Uuid),
+    sa.Column("former_token", sa.Uuid),
 )
 
 call = sa.Table(

@@ -370,6 +370,7 @@ async def store_calls(
                 topic=claim.topic,
                 partition=claim.partition,
                 epoch=claim.epoch,
+                token=claim.token,
                 write_seq=claim.write_seq + nth,
                 next_offset=nth,
                 calls=tuple(made.call for made in calls),
