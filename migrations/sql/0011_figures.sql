@@ -425,8 +425,53 @@ LANGUAGE sql AS $$
 COMMENT ON FUNCTION qa.store_figures IS 'Store the figures of calls that have ended, in place of what was stored of them.';
 
 -- Figures of every call: stored ones where the call has ended, else those up to now.
+-- The id is that of qa.call, so that a look for one call finds it by its index.
 CREATE VIEW qa.figured AS
-SELECT f.*
+SELECT
+    c.call_id,
+    f.agent_ids,
+    f.queues,
+    f.duration_s,
+    f.customer_talk_s,
+    f.agent_talk_s,
+    f.overtalk_s,
+    f.silence_s,
+    f.unheard_s,
+    f.agent_responses,
+    f.agent_response_avg_s,
+    f.agent_response_max_s,
+    f.utterances,
+    f.agent_words_per_min,
+    f.customer_words_per_min,
+    f.agent_characters_per_s,
+    f.customer_characters_per_s,
+    f.emotion_utterances,
+    f.surprised,
+    f.neutral,
+    f.happy,
+    f.sad,
+    f.disgusted,
+    f.angry,
+    f.fearful,
+    f.abstained,
+    f.not_given,
+    f.sent_s,
+    f.heard_s,
+    f.speech_s,
+    f.talk_s,
+    f.together_s,
+    f.agent_interruptions,
+    f.customer_interruptions,
+    f.dead_airs,
+    f.longest_dead_air_s,
+    f.customer_responses,
+    f.customer_response_avg_s,
+    f.agent_pace_words_per_min,
+    f.customer_pace_words_per_min,
+    f.agent_pace_characters_per_min,
+    f.customer_pace_characters_per_min,
+    f.agent_loudness_dbfs,
+    f.customer_loudness_dbfs
 FROM qa.call AS c
 LEFT JOIN qa.call_figure AS stored ON stored.call_id = c.call_id AND c.ended
 CROSS JOIN LATERAL (
@@ -438,13 +483,33 @@ CROSS JOIN LATERAL (
 COMMENT ON VIEW qa.figured IS 'Figures of every call: stored ones where the call has ended, else those up to now.';
 
 CREATE VIEW qa.figured_agent AS
-SELECT a.*
+SELECT
+    c.call_id,
+    a.agent_id,
+    a.talk_s,
+    a.overtalk_s,
+    a.words,
+    a.worded_s,
+    a.responses,
+    a.response_s,
+    a.interruptions,
+    a.interrupted
 FROM qa.call AS c
 JOIN qa.call_figure AS stored ON stored.call_id = c.call_id
 JOIN qa.agent_figure AS a ON a.call_id = c.call_id
 WHERE c.ended
 UNION ALL
-SELECT live.*
+SELECT
+    c.call_id,
+    live.agent_id,
+    live.talk_s,
+    live.overtalk_s,
+    live.words,
+    live.worded_s,
+    live.responses,
+    live.response_s,
+    live.interruptions,
+    live.interrupted
 FROM qa.call AS c
 LEFT JOIN qa.call_figure AS stored ON stored.call_id = c.call_id AND c.ended
 CROSS JOIN LATERAL qa.agent_figures(c.call_id) AS live
@@ -453,13 +518,25 @@ WHERE stored.call_id IS NULL;
 COMMENT ON VIEW qa.figured_agent IS 'Figures of every agent in every call, stored or up to now.';
 
 CREATE VIEW qa.figured_anger AS
-SELECT a.*
+SELECT
+    c.call_id,
+    a.leg_id,
+    a.began_ms,
+    a.utterances,
+    a.recovered_ms,
+    a.agent_id
 FROM qa.call AS c
 JOIN qa.call_figure AS stored ON stored.call_id = c.call_id
 JOIN qa.anger_figure AS a ON a.call_id = c.call_id
 WHERE c.ended
 UNION ALL
-SELECT live.*
+SELECT
+    c.call_id,
+    live.leg_id,
+    live.began_ms,
+    live.utterances,
+    live.recovered_ms,
+    live.agent_id
 FROM qa.call AS c
 LEFT JOIN qa.call_figure AS stored ON stored.call_id = c.call_id AND c.ended
 CROSS JOIN LATERAL qa.anger_figures(c.call_id) AS live
