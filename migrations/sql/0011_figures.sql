@@ -601,7 +601,9 @@ SELECT
     f.customer_pace_words_per_min,
     f.customer_pace_characters_per_min,
     f.agent_loudness_dbfs,
-    f.customer_loudness_dbfs
+    f.customer_loudness_dbfs,
+    f.sent_s,
+    f.heard_s
 FROM qa.call AS c
 JOIN qa.figured AS f ON f.call_id = c.call_id
 CROSS JOIN LATERAL (
@@ -628,6 +630,8 @@ COMMENT ON COLUMN report.call_quality.customer_pace_words_per_min IS 'The same o
 COMMENT ON COLUMN report.call_quality.customer_pace_characters_per_min IS 'The same of the customer, characters.';
 COMMENT ON COLUMN report.call_quality.agent_loudness_dbfs IS 'Mean active speech level of the agent''s utterances, by their length, in dB of full scale; NULL where none was measured.';
 COMMENT ON COLUMN report.call_quality.customer_loudness_dbfs IS 'The same of the customer.';
+COMMENT ON COLUMN report.call_quality.sent_s IS 'Seconds of audio of all legs that were there to be transcribed, as in report.coverage.';
+COMMENT ON COLUMN report.call_quality.heard_s IS 'Seconds of it that were transcribed or found quiet.';
 
 CREATE OR REPLACE VIEW report.agent_daily AS
 SELECT
@@ -649,7 +653,7 @@ SELECT
     sum(q.angry_share * q.emotion_utterances) / NULLIF(sum(q.emotion_utterances), 0)::double precision AS customer_angry_share,
     sum(q.neutral_share * q.emotion_utterances) / NULLIF(sum(q.emotion_utterances), 0)::double precision AS customer_neutral_share,
     sum(q.abstained_share * q.emotion_utterances) / NULLIF(sum(q.emotion_utterances), 0)::double precision AS customer_abstained_share,
-    sum(v.heard_s) / NULLIF(sum(v.sent_s), 0) AS coverage_share,
+    sum(q.heard_s) / NULLIF(sum(q.sent_s), 0) AS coverage_share,
     count(*) FILTER (WHERE q.hearing = 'blind') AS blind_calls,
     sum(s.interruptions)::bigint AS interruptions,
     sum(s.interrupted)::bigint AS interrupted,
@@ -657,7 +661,6 @@ SELECT
     avg(g.score) AS score_avg
 FROM qa.figured_agent AS s
 JOIN report.call_quality AS q ON q.call_id = s.call_id
-JOIN qa.figured AS v ON v.call_id = s.call_id
 LEFT JOIN LATERAL (
     SELECT result.score
     FROM qa.scorecard_result AS result
@@ -910,6 +913,8 @@ WHERE s.emotion_policy = 'on';
 COMMENT ON COLUMN report.emotion_timeline.loudness_dbfs IS 'Active speech level of the utterance in dB of full scale; NULL where it was not measured.';
 COMMENT ON COLUMN report.emotion_timeline.corrected_emotion IS 'The label that a person gave it last; NULL: nobody did.';
 COMMENT ON COLUMN report.emotion_timeline.corrected_by IS 'Who gave it.';
+
+CREATE INDEX incident_created_at ON qa.incident (created_at);
 
 ALTER TABLE qa.incident DROP acknowledged_at, DROP acknowledged_by, DROP dismissed_reason;
 

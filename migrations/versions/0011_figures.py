@@ -21,6 +21,7 @@ HEAD = re.compile(r"^(?:CREATE(?: OR REPLACE)? VIEW|COMMENT ON (?:VIEW|COLUMN)) 
 ADDED_VIEWS = ("queue_hourly", "recovery", "scorecard", "scorecard_answer")
 CHANGED_VIEWS = ("agent_daily", "call_quality", "alert_log", "emotion_timeline")
 DROPPED = (
+    "INDEX qa.incident_created_at",
     *(f"VIEW report.{view}" for view in (*ADDED_VIEWS, *CHANGED_VIEWS)),
     *(f"VIEW qa.{view}" for view in ("figured", "figured_agent", "figured_anger")),
     *(f"FUNCTION qa.{name}" for name in ("store_figures", "call_figures", "agent_figures", "anger_figures")),

@@ -256,6 +256,8 @@ def replay(call_id: str, *, as_json: bool) -> None:
     if not found:
         raise click.ClickException(f"there is no call {call_id}")
     call = found[0]
+    if not call.entries:
+        raise click.ClickException(f"nothing of the log of call {call_id} is left")
     rule_set_hash, source = ask(lambda database: read_source(database, call.rule_set_hash))
     rules = load_rule_set(source, f"stored rule set {rule_set_hash}")
     if rules.hash != rule_set_hash:

@@ -113,6 +113,9 @@ def _try_batch(call_ids: Sequence[str]) -> Tried:
     calls = _process.loop.run_until_complete(read_past_calls(_process.database, call_ids))
     tried = Tried(len(calls), [], [], Counter())
     for call in calls:
+        if not call.entries:
+            tried.refused.append(f"{call.call_id}: nothing of its log is left")
+            continue
         try:
             tried.trials.extend(try_call(_process.rules, call))
             for at, rules in _process.varied:

@@ -168,6 +168,7 @@ incident = sa.Table(
     _moment("created_at", nullable=False, default_now=True),
     _moment("updated_at", nullable=False, default_now=True),
     sa.Index("incident_call_id", "call_id"),
+    sa.Index("incident_created_at", "created_at"),
 )
 
 call_figure = sa.Table(

@@ -193,6 +193,8 @@ async def test_call_quality_of_the_main_call(main_call, select):
         "customer_pace_characters_per_min": None,  # too short
         "agent_loudness_dbfs": None,
         "customer_loudness_dbfs": pytest.approx((-20 * 2 - 14 * 3) / 5),
+        "sent_s": 40,
+        "heard_s": 38,
     }
 
 
