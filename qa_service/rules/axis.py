@@ -25,15 +25,15 @@ from qa_service.rules.language import (
     OvertalkCondition,
     ResponseDelayCondition,
     Rule,
-    Silent,
     SilenceCondition,
+    Silent,
     Speaker,
     TalkCondition,
     TalkShareCondition,
     Where,
 )
-from qa_service.rules.lifecycle import IncidentTrack, Pin
-from qa_service.rules.nodes import Findings, Instant, Node, earliest
+from qa_service.rules.lifecycle import OpenIncident, Pin
+from qa_service.rules.nodes import Instant, Node, earliest
 
 Description: TypeAlias = LegStarted | LegUpdated
 
@@ -109,14 +109,29 @@ class _Group:
 class RuleAtWork:
     """A rule on an axis: its condition, and its incidents."""
 
-    __slots__ = ("_is_early", "_was_raised", "axis", "findings", "node", "rule", "scheduled", "track", "used")
+    __slots__ = (
+        *("_is_early", "_is_timed", "_pin", "_was_raised", "arose", "axis", "cooldown_until", "incident"),
+        *("is_keen", "is_raised", "node", "rule", "scheduled", "undecidable", "used"),
+    )
 
     def __init__(self, rule: Rule, node: Node | None, axis: Axis, pin: Pin) -> None:
         self.rule = rule
         self.node = node
         self.axis = axis
-        self.track = IncidentTrack(rule, pin)
-        self.findings = Findings()
+        self._pin = pin
+        self.incident: OpenIncident | None = None
+        """The one that is open."""
+        self.is_raised = False
+        """Whether any was opened that was not withdrawn."""
+        self.cooldown_until = BEFORE_ALL_MS
+        """Call time before which none is opened."""
+        self._is_timed = node is None or node.is_timed
+        self.arose = False
+        """Whether anything was waited for that must happen."""
+        self.undecidable = False
+        """Whether it could not be told if it did."""
+        self.is_keen = False
+        """Whether it wants to be told of every utterance."""
         self.used: Place = NOWHERE
         """The newest place that any incident rests on."""
         self.scheduled: int | None = None
@@ -134,24 +149,23 @@ class RuleAtWork:
 
     def due(self) -> int | None:
         """Return the call time at which it wants to be told of the time."""
-        node_due = None if self.node is None else self.node.due(self.axis)
-        if not self.track.is_open or self._is_early:
-            return node_due
-        return earliest((node_due, self.track.deadline, self.track.escalates_ms))
+        due = self.node.due(self.axis) if self._is_timed and self.node is not None else None
+        incident = self.incident
+        if incident is None or self._is_early:
+            return due
+        return earliest((due, incident.deadline, incident.escalates_ms))
 
-    @property
-    def is_keen(self) -> bool:
-        """Whether it wants to be told of every utterance."""
-        return self._is_early or (self.node is not None and self.node.is_keen)
+    def look(self) -> None:
+        """Look again at what it wants to be told of."""
+        self.is_keen = self._is_early or (self._is_timed and self.node is not None and self.node.is_keen)
 
     def end(self, at_ms: int) -> None:
         """Close what is open, with the leg or the call."""
         if self._is_early:
             self._withdraw(at_ms)
-        elif self.track.is_open:
-            self._pass_time(at_ms)
-        if self.track.is_open:
-            self._tell(self.track.close(at_ms=at_ms, call_seq=self.axis.call_seq))
+        self._pass_time(at_ms)
+        if self.incident is not None:
+            self._close(self.incident, at_ms)
 
     def break_silence(self, at_ms: int) -> None:
         """Take note that silence may have ended."""
@@ -160,21 +174,17 @@ class RuleAtWork:
 
     def may_open(self, at_ms: int) -> bool:
         """Tell whether early words would open an incident."""
-        return not self.track.is_open and at_ms >= self.track.cooldown_until
+        return self.incident is None and at_ms >= self.cooldown_until
 
     def open_early(self, anchor: str, at_ms: int, evidence: Evidence) -> None:
         """Open an incident on words of an utterance that is not finished."""
-        self._was_raised = self.track.is_raised
+        self._was_raised = self.is_raised
         self._is_early = True
-        self._tell(
-            self.track.open(
-                anchor=anchor, at_ms=at_ms, evidence=(evidence,), call_seq=self.axis.call_seq
-            )
-        )
+        self._open(anchor, at_ms, (evidence,))
 
     def settle_early(self, hit: Hit | None, at_ms: int) -> None:
         """Confirm by the finished utterance what its first words said, or take it back."""
-        if not self._is_early:
+        if not self._is_early or self.incident is None:
             return
         if hit is None:
             self._withdraw(at_ms)
@@ -182,30 +192,25 @@ class RuleAtWork:
         self._is_early = False
         self.used = hit.place
         evidence = tuple(piece.evidence for piece in hit.pieces)
-        self._tell(
-            self.track.confirm(at_ms=hit.at_ms, evidence=evidence, call_seq=self.axis.call_seq)
-        )
+        self._tell(self.incident.confirm(at_ms=hit.at_ms, evidence=evidence, call_seq=self.axis.call_seq))
 
     def _withdraw(self, at_ms: int) -> None:
         self._is_early = False
-        self._tell(
-            self.track.withdraw(
-                at_ms=at_ms, was_raised=self._was_raised, call_seq=self.axis.call_seq
-            )
-        )
+        self.is_raised = self._was_raised
+        if self.incident is not None:
+            self._tell(self.incident.withdraw(at_ms=at_ms, call_seq=self.axis.call_seq))
+        self.incident = None
 
     # --- incidents ------------------------------------------------------------------------------------
 
     def _pass_time(self, until_ms: int) -> None:
-        track = self.track
-        while track.is_open and not self._is_early:
-            escalates = track.escalates_ms
-            if self._may_close and track.deadline <= until_ms and (
-                escalates is None or track.deadline <= escalates
-            ):
-                self._tell(track.close(at_ms=track.deadline, call_seq=self.axis.call_seq))
+        while (incident := self.incident) is not None and not self._is_early:
+            escalates, deadline = incident.escalates_ms, incident.deadline
+            is_over = self._may_close and deadline <= until_ms
+            if is_over and (escalates is None or deadline <= escalates):
+                self._close(incident, deadline)
             elif escalates is not None and escalates <= until_ms:
-                self._tell(track.escalate(call_seq=self.axis.call_seq))
+                self._tell(incident.escalate(call_seq=self.axis.call_seq))
             else:
                 return
 
@@ -214,21 +219,30 @@ class RuleAtWork:
         return True
 
     def _take(self, hit: Hit) -> None:
-        track, seq = self.track, self.axis.call_seq
         fresh = [piece for piece in hit.pieces if piece.place > self.used]
         if not fresh:
             return
-        if track.is_open:
-            evidence = tuple(piece.evidence for piece in fresh)
-            self._tell(track.update(at_ms=hit.at_ms, evidence=evidence, call_seq=seq))
-        elif hit.floor > self.used and hit.at_ms >= track.cooldown_until:
-            evidence = tuple(piece.evidence for piece in fresh)
-            self._tell(
-                track.open(anchor=fresh[0].anchor, at_ms=hit.at_ms, evidence=evidence, call_seq=seq)
-            )
+        evidence = tuple(piece.evidence for piece in fresh)
+        if self.incident is not None:
+            self._update(self.incident, hit.at_ms, evidence)
+        elif hit.floor > self.used and hit.at_ms >= self.cooldown_until:
+            self._open(fresh[0].anchor, hit.at_ms, evidence)
         else:
             return
         self.used = max(self.used, hit.place)
+
+    def _open(self, anchor: str, at_ms: int, evidence: tuple[Evidence, ...]) -> None:
+        self.is_raised = True
+        self.incident = OpenIncident(self.rule, self._pin, anchor=anchor, at_ms=at_ms, evidence=evidence)
+        self._tell(self.incident.open(call_seq=self.axis.call_seq))
+
+    def _update(self, incident: OpenIncident, at_ms: int, evidence: tuple[Evidence, ...]) -> None:
+        self._tell(incident.update(at_ms=at_ms, evidence=evidence, call_seq=self.axis.call_seq))
+
+    def _close(self, incident: OpenIncident, at_ms: int) -> None:
+        self.incident = None
+        self.cooldown_until = at_ms + self.rule.cooldown_ms
+        self._tell(incident.close(at_ms=at_ms, call_seq=self.axis.call_seq))
 
     def _tell(self, change: IncidentChange) -> None:
         self.axis.changes.append(change)
@@ -252,40 +266,29 @@ class SilenceAtWork(RuleAtWork):
         return self._counted is None
 
     def run(self, instant: Instant) -> None:
-        at_ms, track = instant.at_ms, self.track
-        since = self.axis.silent_since(self._of)
-        is_for = self.axis.is_for(self.rule.where)
-        if since is not None and since != self._counted and track.is_open:
-            due = since + self._longer_than_ms
-            if due < at_ms and due < track.deadline and is_for:
-                self._counted = since
-                evidence = (self._make_evidence(since, due),)
-                self._tell(track.update(at_ms=due, evidence=evidence, call_seq=self.axis.call_seq))
-        self._pass_time(at_ms)
-        if since is not None and not track.is_open and is_for:
-            due = max(since + self._longer_than_ms, track.cooldown_until)
-            if due < at_ms:
-                self._counted = since
-                anchor = str(since) if self._leg_id is None else f"{self._leg_id}@{since}"
-                evidence = (self._make_evidence(since, due),)
-                self._tell(
-                    track.open(anchor=anchor, at_ms=due, evidence=evidence, call_seq=self.axis.call_seq)
-                )
+        """Look whether the silence has become too long."""
+        since, is_for = self.axis.silent_since(self._of), self.axis.is_for(self.rule.where)
+        if since is not None and is_for and self.incident is not None:
+            self._go_on(self.incident, since, instant.at_ms)
+        self._pass_time(instant.at_ms)
+        if since is not None and is_for and self.incident is None:
+            self._begin(since, instant.at_ms)
 
     def due(self) -> int | None:
-        track, since = self.track, self.axis.silent_since(self._of)
-        escalates = track.escalates_ms if track.is_open else None
+        """Return when the silence would be too long, or the incident over."""
+        incident, since = self.incident, self.axis.silent_since(self._of)
+        escalates = None if incident is None else incident.escalates_ms
         if self._counted is not None:
             return escalates
         if since is None:
             wait = self.axis.end_ms + self._longer_than_ms
-        elif track.is_open:
+        elif incident is not None:
             wait = since + self._longer_than_ms + 1
         else:
-            wait = max(since + self._longer_than_ms, track.cooldown_until) + 1
+            wait = max(since + self._longer_than_ms, self.cooldown_until) + 1
         # One that is not for this call now may be later.
         wait = max(wait, self.axis.end_ms + 1)
-        return earliest((wait, escalates, track.deadline if track.is_open else None))
+        return earliest((wait, escalates, None if incident is None else incident.deadline))
 
     @property
     def is_counting(self) -> bool:
@@ -293,16 +296,33 @@ class SilenceAtWork(RuleAtWork):
         return self._counted is not None
 
     def break_silence(self, at_ms: int) -> None:
-        since = self.axis.silent_since(self._of)
-        if self._counted is not None and since != self._counted:
-            self.track.amend_last(self._make_evidence(self._counted, at_ms))
-            self._counted = None
+        """Let the silence that was counted end, if it has."""
+        if self.axis.silent_since(self._of) != self._counted:
+            self._stop_counting(at_ms)
 
     def end(self, at_ms: int) -> None:
-        if self._counted is not None:
-            self.track.amend_last(self._make_evidence(self._counted, at_ms))
-            self._counted = None
+        """End the silence, and close what is open, with the leg or the call."""
+        self._stop_counting(at_ms)
         super().end(at_ms)
+
+    def _go_on(self, incident: OpenIncident, since: int, at_ms: int) -> None:
+        """Count another silence to the incident that is open."""
+        due = since + self._longer_than_ms
+        if since != self._counted and due < at_ms and due < incident.deadline:
+            self._counted = since
+            self._update(incident, due, (self._make_evidence(since, due),))
+
+    def _begin(self, since: int, at_ms: int) -> None:
+        due = max(since + self._longer_than_ms, self.cooldown_until)
+        if due < at_ms:
+            self._counted = since
+            anchor = str(since) if self._leg_id is None else f"{self._leg_id}@{since}"
+            self._open(anchor, due, (self._make_evidence(since, due),))
+
+    def _stop_counting(self, at_ms: int) -> None:
+        if self._counted is not None and self.incident is not None:
+            self.incident.amend_last(self._make_evidence(self._counted, at_ms))
+        self._counted = None
 
     def _make_evidence(self, start_ms: int, end_ms: int) -> Evidence:
         return Evidence(
@@ -525,9 +545,7 @@ class Axis:
         leg_id: str = "",
         is_end: bool = False,
     ) -> None:
-        at_work.run(
-            Instant(self.end_ms, self, at_work.findings, hits, speech, new_role, leg_id, is_end)
-        )
+        at_work.run(Instant(self.end_ms, self, at_work, hits, speech, new_role, leg_id, is_end))
         self._schedule(number, at_work)
 
     def _schedule(self, number: int, at_work: RuleAtWork) -> None:
@@ -535,7 +553,10 @@ class Axis:
         if due is not None and due != at_work.scheduled:
             heappush(self._due, (due, number))
         at_work.scheduled = due
-        (self._keen.add if at_work.is_keen else self._keen.discard)(number)
+        was_keen = at_work.is_keen
+        at_work.look()
+        if at_work.is_keen != was_keen:
+            (self._keen.add if at_work.is_keen else self._keen.discard)(number)
         if isinstance(at_work, SilenceAtWork):
             (self._counting.add if at_work.is_counting else self._counting.discard)(number)
 
