@@ -83,6 +83,10 @@ EVENTS: Final[Mapping[str, str]] = {
     "rule_set_not_looked_up": (
         "The database did not say whether a newer rule set was published; it is asked again."
     ),
+    "figures_not_stored": (
+        "What reports ask of calls that ended could not be stored; reports compute it each time, slowly. "
+        "`SELECT qa.store_figures(...)` stores it (docs/operations.md)."
+    ),
     "rule_set_missing": (
         "A stored call is pinned to a rule set that is not in the database; it goes on with the present "
         "one. Cannot happen unless rows were deleted by hand."

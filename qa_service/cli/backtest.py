@@ -21,7 +21,7 @@ from qa_service.cli.alerts import MOMENT
 from qa_service.cli.configuration import read_rule_set
 from qa_service.cli.reaching import AS_JSON, ask, to_json
 from qa_service.cli.trials import Tried, try_rules
-from qa_service.rules.backtest import Precision, Trial, compare, newest_changes
+from qa_service.rules.backtest import Fate, Precision, Trial, Verdict, compare, newest_changes
 from qa_service.rules.ruleset import RuleSet, load_rule_set
 from qa_service.settings import Settings
 from qa_service.storage.rule_versions import read_source
@@ -124,6 +124,7 @@ def _report(rules: RuleSet, file: Path, tried: Sequence[Tried], elapsed_s: float
         "calls_per_minute": round(60 * calls / elapsed_s) if elapsed_s else None,
         "total": _count(trials),
         "rules": _grouped(trials, lambda trial: [trial.alert.rule_id], with_precision=True),
+        "thresholds": _by_threshold(sum((batch.thresholds for batch in tried), Counter())),
         "days": _grouped(trials, lambda trial: [trial.day]),
         "agents": _grouped(trials, lambda trial: trial.agents or ("-",)),
         "alerts": [
@@ -168,14 +169,30 @@ def _judged(trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
+def _by_threshold(found: Counter[tuple[str, float, Fate, Verdict]]) -> dict[str, list[dict[str, Any]]]:
+    """What becomes of rules that add up evidence at each threshold that they can reach, lowest first."""
+    told: dict[str, list[dict[str, Any]]] = {}
+    for rule_id, at_least in sorted({key[:2] for key in found}):
+        here = {key[2:]: n for key, n in found.items() if key[:2] == (rule_id, at_least)}
+        precision = Precision(here.get(("same", "acknowledged"), 0), here.get(("same", "dismissed"), 0))
+        told.setdefault(rule_id, []).append(
+            {
+                "at_least": at_least,
+                "would_raise": sum(n for (fate, _), n in here.items() if fate != "gone"),
+                "acknowledged": precision.right,
+                "dismissed": precision.wrong,
+                "precision": precision.value,
+                "precision_interval": precision.interval,
+            }
+        )
+    return told
+
+
 def _show(report: dict[str, Any]) -> None:
     console = Console(soft_wrap=True)
-    table = Table("rule", *_COUNTS, "precision (95 %)", "right / wrong", box=None, pad_edge=False)
-    for rule_id, counts in report["rules"].items():
-        table.add_row(
-            rule_id, *_counts(counts), _share(counts), f"{counts['acknowledged']} / {counts['dismissed']}"
-        )
-    console.print(table)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_FILES
+    _show_rules(console, report)
     for title in ("days", "agents"):
         table = Table(title.removesuffix("s"), *_COUNTS, box=None, pad_edge=False)
         for key, counts in report[title].items():
@@ -191,6 +208,21 @@ def _show(report: dict[str, Any]) -> None:
         console.print(f"left out: {line}", markup=False)
 
 
+def _show_rules(console: Console, report: dict[str, Any]) -> None:
+    table = Table("rule", *_COUNTS, *_JUDGED, box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for rule_id, counts in report["rules"].items():
+        table.add_row(rule_id, *_counts(counts), *_share(counts))
+    console.print(table)
+    for rule_id, steps in report["thresholds"].items():
+        table = Table(f"{rule_id} at", "would raise", *_JUDGED, box=None, pad_edge=False)
+        for step in steps:
+            table.add_row(f"{step['at_least']:g}", str(step["would_raise"]), *_share(step))
+        console.print("", table)
+
+
+_JUDGED: Final = ("precision", "95 %", "right", "wrong")
+_WIDTH_OF_FILES: Final = 140
 _COUNTS: Final = ("would raise", "raised", *_FATES)
 
 
@@ -198,11 +230,12 @@ def _counts(counts: dict[str, Any]) -> list[str]:
     return [str(counts[name.replace(" ", "_")]) for name in _COUNTS]
 
 
-def _share(counts: dict[str, Any]) -> str:
+def _share(counts: dict[str, Any]) -> tuple[str, ...]:
+    judged = (str(counts["acknowledged"]), str(counts["dismissed"]))
     if counts["precision"] is None:
-        return "-"
+        return ("-", "-", *judged)
     low, high = counts["precision_interval"]
-    return f"{counts['precision']:.2f} ({low:.2f} to {high:.2f})"
+    return (f"{counts['precision']:.2f}", f"{low:.2f} to {high:.2f}", *judged)
 
 
 @click.command(
@@ -223,6 +256,8 @@ def replay(call_id: str, *, as_json: bool) -> None:
     if not found:
         raise click.ClickException(f"there is no call {call_id}")
     call = found[0]
+    if not call.entries:
+        raise click.ClickException(f"nothing of the log of call {call_id} is left")
     rule_set_hash, source = ask(lambda database: read_source(database, call.rule_set_hash))
     rules = load_rule_set(source, f"stored rule set {rule_set_hash}")
     if rules.hash != rule_set_hash:

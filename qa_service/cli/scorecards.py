@@ -103,12 +103,7 @@ async def _grade(
 
 def _score(call: PastCall, card: Scorecard, source: str) -> CallScore:
     rules = load_rule_set(source, f"rule set of call {call.call_id}")
-    graded = ScoredRules(
-        rules.start(call.call_id),
-        call_id=call.call_id,
-        rule_ids=[rule.id for rule in rules.rules],
-        card=card,
-    )
+    graded = ScoredRules(rules.start(call.call_id), call_id=call.call_id, card=card)
     for entry in call.entries:
         graded.feed(entry)
     found = graded.score()

@@ -6,11 +6,21 @@ import asyncio
 import multiprocessing
 import os
 import signal
+from collections import Counter
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Final, NamedTuple
 
-from qa_service.rules.backtest import Trial, name_agents, newest_changes, pair, to_alert
+from qa_service.rules.backtest import (
+    Fate,
+    Trial,
+    Verdict,
+    name_agents,
+    newest_changes,
+    pair,
+    to_alert,
+    vary_thresholds,
+)
 from qa_service.rules.errors import CallLogError
 from qa_service.rules.ruleset import RuleSet, load_rule_set
 from qa_service.storage.database import Database
@@ -28,6 +38,8 @@ class Tried(NamedTuple):
     trials: list[Trial]
     refused: list[str]
     """Calls whose log could not be followed, and why."""
+    thresholds: Counter[tuple[str, float, Fate, Verdict]]
+    """How the alerts of rules that add up evidence would fare at other thresholds: by rule and threshold."""
 
 
 def try_rules(
@@ -82,6 +94,7 @@ class _Process(NamedTuple):
     loop: asyncio.AbstractEventLoop
     database: Database
     rules: RuleSet
+    varied: list[tuple[dict[str, float], RuleSet]]
 
 
 _process: _Process | None = None
@@ -90,19 +103,26 @@ _process: _Process | None = None
 def _start_process(source: str, database_url: str) -> None:
     global _process  # noqa: PLW0603 - how a pool's process keeps anything
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who stops us
-    _process = _Process(
-        asyncio.new_event_loop(), Database(database_url, pool_size=1), load_rule_set(source, "the rules")
-    )
+    rules = load_rule_set(source, "the rules")
+    database = Database(database_url, pool_size=1)
+    _process = _Process(asyncio.new_event_loop(), database, rules, vary_thresholds(rules))
 
 
 def _try_batch(call_ids: Sequence[str]) -> Tried:
     assert _process is not None  # noqa: S101 - the pool's initialiser has run
     calls = _process.loop.run_until_complete(read_past_calls(_process.database, call_ids))
-    trials: list[Trial] = []
-    refused: list[str] = []
+    tried = Tried(len(calls), [], [], Counter())
     for call in calls:
+        if not call.entries:
+            tried.refused.append(f"{call.call_id}: nothing of its log is left")
+            continue
         try:
-            trials += try_call(_process.rules, call)
+            tried.trials.extend(try_call(_process.rules, call))
+            for at, rules in _process.varied:
+                found = [trial for trial in try_call(rules, call) if trial.alert.rule_id in at]
+                tried.thresholds.update(
+                    (t.alert.rule_id, at[t.alert.rule_id], t.fate, t.verdict) for t in found
+                )
         except CallLogError as error:
-            refused.append(f"{call.call_id}: {error}")
-    return Tried(len(calls), trials, refused)
+            tried.refused.append(f"{call.call_id}: {error}")
+    return tried

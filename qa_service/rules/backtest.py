@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -18,11 +19,17 @@ from msgspec import Struct
 
 from qa_service.domain.entries import LegStarted, LegUpdated, LogEntry
 from qa_service.domain.incidents import IncidentChange, Severity
+from qa_service.rules.language import Rule, ScoreCondition
 from qa_service.rules.ruleset import RuleSet
 
 Fate: TypeAlias = Literal["same", "added", "gone"]
 """``same``: raised then, and by these rules; ``added``: by these rules alone; ``gone``: then alone."""
 
+Verdict: TypeAlias = Literal["acknowledged", "dismissed"] | None
+"""What was said of an alert last; None: nothing."""
+
+MAX_THRESHOLDS: Final = 12
+"""Thresholds at which a rule is tried: each costs another run over the calls."""
 _Z: Final = 1.96  # quantile of the normal distribution for 95 %
 
 
@@ -52,7 +59,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     fate: Fate
     alert: Alert
     """As these rules would raise it; of ``gone`` as it was raised."""
-    verdict: Literal["acknowledged", "dismissed"] | None
+    verdict: Verdict
     """What was said of the raised one last."""
 
 
@@ -114,6 +121,33 @@ def pair(would: Iterable[Alert], raised: Iterable[Alert]) -> list[tuple[Alert | 
             left.remove(match)
         pairs.append((alert, match))
     return pairs + [(None, other) for other in left]
+
+
+def thresholds_of(rule: Rule) -> list[float]:
+    """Sums that a rule of evidence added up can reach, ascending, the highest of them; none for others."""
+    if not isinstance(rule.when, ScoreCondition):
+        return []
+    weights = [part.weight for part in rule.when.parts]
+    sums = {
+        round(sum(chosen), 6) for size in range(1, len(weights) + 1) for chosen in combinations(weights, size)
+    }
+    return sorted(each for each in sums if each > 0)[-MAX_THRESHOLDS:]
+
+
+def vary_thresholds(rules: RuleSet) -> list[tuple[dict[str, float], RuleSet]]:
+    """Make rule sets of those rules alone, each at another threshold; with each the threshold by rule id."""
+    scored = [(rule, thresholds) for rule in rules.rules if (thresholds := thresholds_of(rule))]
+    varied = []
+    for n in range(max((len(thresholds) for _, thresholds in scored), default=0)):
+        at = {rule.id: thresholds[n] for rule, thresholds in scored if n < len(thresholds)}
+        changed = tuple(_at_threshold(rule, at[rule.id]) for rule, _ in scored if rule.id in at)
+        varied.append((at, RuleSet("", f"{rules.name} at other thresholds", changed)))
+    return varied
+
+
+def _at_threshold(rule: Rule, at_least: float) -> Rule:
+    assert isinstance(rule.when, ScoreCondition)  # noqa: S101 - others have no threshold
+    return msgspec.structs.replace(rule, when=msgspec.structs.replace(rule.when, at_least=at_least))
 
 
 def name_agents(entries: Iterable[LogEntry]) -> tuple[str, ...]:

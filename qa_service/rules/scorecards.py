@@ -28,15 +28,13 @@ from qa_service.domain.entries import LogEntry
 from qa_service.domain.incidents import IncidentChange
 from qa_service.domain.scores import Answer, CallScore, Reason, Verdict
 from qa_service.rules.documents import Document
-from qa_service.rules.language import MAX_ID_LENGTH
+from qa_service.rules.language import MAX_ID_LENGTH, RuleOutcome
 
 SCORECARD_LANGUAGE_VERSION: Final = 1
 DEFAULT_SCORECARD: Final = "scorecard.yaml"
 MAX_REASONS: Final = 5
 """Incidents that an answer names, the earliest, so that the state of a call stays small."""
 
-Outcome: TypeAlias = Literal["raised", "passed", "undecidable", "not_applicable"]
-"""What became of a rule in a call; as ``RuleOutcome`` of the rule language."""
 RaisedMeans: TypeAlias = Literal["fail", "pass"]
 
 _RAISED_MEANS: Final[tuple[RaisedMeans, ...]] = get_args(RaisedMeans)
@@ -86,7 +84,7 @@ class Scorecard:
         return frozenset(question.rule for section in self.sections for question in section.questions)
 
     def score(
-        self, call_id: str, outcomes: Mapping[str, Outcome], reasons: Mapping[str, Sequence[Reason]]
+        self, call_id: str, outcomes: Mapping[str, RuleOutcome], reasons: Mapping[str, Sequence[Reason]]
     ) -> CallScore:
         """Grade a call by the outcome of each rule and the incidents of each, both by rule id."""
         answers = tuple(
@@ -119,47 +117,55 @@ class Scorecard:
 
 
 class Followed(Protocol):
-    """A call's rules, as the engine has them."""
+    """A call's rules, as the engine has them (:class:`qa_service.rules.engine.CallRules`)."""
 
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         """Take the next log entry; return what changed by it."""
+        ...
+
+    def outcomes(self) -> Mapping[str, RuleOutcome]:
+        """Tell what has become of each rule so far, by its id."""
+        ...
+
+    @property
+    def has_early(self) -> bool:
+        """Whether words of an utterance that is not finished can raise any rule."""
+        ...
+
+    def would_raise(self, leg_id: str, text: str, language: str | None, at_ms: int) -> bool:
+        """Tell whether such words would raise a rule now."""
         ...
 
 
 class ScoredRules:
     """A call's rules together with the scorecard that it will be graded by, if any."""
 
-    __slots__ = ("_call_id", "_card", "_raised", "_rule_ids", "_rules")
+    __slots__ = ("_asked", "_call_id", "_card", "_raised", "_rules", "has_early", "would_raise")
 
-    def __init__(
-        self, rules: Followed, *, call_id: str, rule_ids: Iterable[str], card: Scorecard | None
-    ) -> None:
-        """``rule_ids``: of all rules in the call's rule set."""
+    def __init__(self, rules: Followed, *, call_id: str, card: Scorecard | None) -> None:
         self._rules = rules
         self._call_id = call_id
-        self._rule_ids = frozenset(rule_ids)
         self._card = card
+        self._asked = frozenset[str]() if card is None else card.rules
         self._raised: dict[str, dict[UUID, Reason]] = {}
         """Incidents that were not withdrawn, by rule, of the rules that the card asks."""
+        self.has_early = rules.has_early
+        self.would_raise = rules.would_raise
 
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         """Take the next log entry; return what changed by it."""
         changes = self._rules.feed(entry)
-        if self._card is not None:
-            for change in changes:
-                if change.rule_id in self._card.rules:
-                    self._note(change)
+        for change in changes:
+            if change.rule_id in self._asked:
+                self._note(change)
         return changes
 
     def score(self) -> CallScore | None:
         """Grade the call by what is known of it; None without a scorecard."""
         if self._card is None:
             return None
-        reasons = {rule_id: list(found.values()) for rule_id, found in self._raised.items() if found}
-        outcomes: dict[str, Outcome] = {
-            rule_id: "raised" if rule_id in reasons else "passed" for rule_id in self._rule_ids
-        }
-        return self._card.score(self._call_id, outcomes, reasons)
+        reasons = {rule_id: list(found.values()) for rule_id, found in self._raised.items()}
+        return self._card.score(self._call_id, self._rules.outcomes(), reasons)
 
     def _note(self, change: IncidentChange) -> None:
         reasons = self._raised.setdefault(change.rule_id, {})
@@ -181,7 +187,7 @@ def to_reason(change: IncidentChange) -> Reason:
 
 
 def _answer(
-    section: Section, question: Question, outcome: Outcome | None, reasons: Sequence[Reason]
+    section: Section, question: Question, outcome: RuleOutcome | None, reasons: Sequence[Reason]
 ) -> Answer:
     return Answer(
         section=section.id,
@@ -195,7 +201,7 @@ def _answer(
     )
 
 
-def _verdict(question: Question, outcome: Outcome | None) -> Verdict:
+def _verdict(question: Question, outcome: RuleOutcome | None) -> Verdict:
     match outcome:
         case None:
             return "no_rule"
@@ -286,17 +292,8 @@ def _read_question(document: Document, node: yaml.Node, rule_ids: Collection[str
             fields.get("raised_means"), "what the rule's alert means", _RAISED_MEANS, "fail"
         ),
         weight=document.read_integer(fields.get("weight"), "a weight", least=1),
-        critical=_read_flag(document, fields.get("critical"), "'critical'"),
+        critical=document.read_flag(fields.get("critical"), "'critical'"),
     )
-
-
-def _read_flag(document: Document, node: yaml.Node | None, what: str) -> bool:
-    if node is None:
-        return False
-    if node.tag == "tag:yaml.org,2002:bool":
-        return str(node.value).lower() in {"true", "yes", "on"}
-    document.note(node, f"expected {what}: true or false")
-    return False
 
 
 def _read_id(document: Document, node: yaml.Node | None) -> str:

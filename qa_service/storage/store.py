@@ -20,8 +20,10 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.dialects.postgresql.dml import Insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from qa_service.domain.incidents import IncidentChange
@@ -31,6 +33,8 @@ from qa_service.storage import rows, tables
 from qa_service.storage.database import Database
 from qa_service.storage.errors import CallsElsewhere, Fenced, WriteOutOfOrder
 from qa_service.storage.outbox import CHANNEL
+
+_log = structlog.get_logger(__name__)
 
 LOAD_PATIENCE = 60.0
 """Seconds allowed for reading the live calls of a partition: thousands of logs may have to be read."""
@@ -227,6 +231,19 @@ async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
     await _execute(connection, _INSERT_EVENTS, rows.OUTBOX_COLUMNS, events)
     if events:
         await connection.execute(_NOTIFY)
+    if ended := [call.call_id for call in newest_calls(batch) if call.ended]:
+        await _store_figures(connection, ended)
+
+
+async def _store_figures(connection: AsyncConnection, call_ids: list[str]) -> None:
+    """Store what reports ask of calls that are over; they compute it themselves where that fails."""
+    try:
+        async with connection.begin_nested():
+            await connection.execute(_STORE_FIGURES, {"of_calls": call_ids})
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        _log.warning("figures_not_stored", call_ids=call_ids, error=str(error.orig))
 
 
 async def _advance(batch: WriteBatch, connection: AsyncConnection) -> bool:
@@ -312,6 +329,7 @@ def _of_calls(table: sa.Table, which: sa.ColumnElement[bool], order: str) -> sa.
 
 
 ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_STORE_FIGURES = sa.select(sa.func.qa.store_figures(sa.bindparam("of_calls", type_=sa.ARRAY(sa.Text))))
 _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, ""))
 
 _claim = tables.partition_claim

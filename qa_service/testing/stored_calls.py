@@ -191,9 +191,7 @@ def make_call(
     """Make up the call of a seed; ``origin_ts`` is when it begins, in Unix milliseconds."""
     rng = random.Random(seed)  # noqa: S311 - made up, and the same each time
     call_id = f"made-up-{seed:06}"
-    graded = ScoredRules(
-        rules.start(call_id), call_id=call_id, rule_ids=[rule.id for rule in rules.rules], card=card
-    )
+    graded = ScoredRules(rules.start(call_id), call_id=call_id, card=card)
     log = CallLog(call_id, rules=graded, recording_template=None)
     log.add(None, 0, 0, CallStarted(rules.hash, origin_ts))
     legs = _describe(rng, call_id, log)

@@ -100,6 +100,5 @@ class RuleSets:
             return self._current
 
     def _start(self, rule_set_hash: str, call_id: str) -> CallRules:
-        rules = self._by_hash[rule_set_hash]
-        rule_ids = [rule.id for rule in rules.rules]
-        return ScoredRules(rules.start(call_id), call_id=call_id, rule_ids=rule_ids, card=self._scorecard)
+        rules = self._by_hash[rule_set_hash].start(call_id)
+        return ScoredRules(rules, call_id=call_id, card=self._scorecard)

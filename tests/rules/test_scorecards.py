@@ -74,18 +74,28 @@ def test_an_answer_names_the_incidents_that_it_rests_on():
 class Raising:
     """Rules that raise what they were given, at the one entry they are fed."""
 
+    has_early = False
+
     def __init__(self, *changes) -> None:
         self.changes = changes
 
     def feed(self, _entry):
         return self.changes
 
+    def outcomes(self):
+        newest = {change.incident_id: change for change in self.changes}.values()
+        raised = {change.rule_id for change in newest if change.state != "withdrawn"}
+        return {rule_id: "raised" if rule_id in raised else "passed" for rule_id in FINE}
+
+    def would_raise(self, *_words):
+        return False
+
 
 ENTRY = LogEntry(call_id="call", call_seq=1, leg_id=None, start_ms=0, end_ms=0, body=CallEnded())
 
 
 def graded(*changes):
-    rules = ScoredRules(Raising(*changes), call_id="call", rule_ids=FINE, card=CARD)
+    rules = ScoredRules(Raising(*changes), call_id="call", card=CARD)
     rules.feed(ENTRY)
     return {answer.question: answer for answer in rules.score().answers}
 
@@ -96,6 +106,7 @@ def test_an_incident_that_was_withdrawn_counts_as_none():
 
     assert graded(opened)["promises"].verdict == "fail"
     assert graded(opened, withdrawn)["promises"].verdict == "pass"
+    assert graded(opened, withdrawn)["promises"].reasons == ()
 
 
 def test_an_answer_names_a_bounded_number_of_incidents():
@@ -105,7 +116,7 @@ def test_an_answer_names_a_bounded_number_of_incidents():
 
 
 def test_without_a_scorecard_nothing_is_graded():
-    assert ScoredRules(Raising(), call_id="call", rule_ids=(), card=None).score() is None
+    assert ScoredRules(Raising(), call_id="call", card=None).score() is None
 
 
 def test_the_hash_is_of_what_is_meant_and_not_of_the_layout():
