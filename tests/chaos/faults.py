@@ -133,7 +133,8 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def _any_worker(trial: Trial) -> Program:
-    return trial.random.choice([worker for worker in trial.site.workers if worker.is_running])
+    workers = [worker for worker in trial.site.workers if worker.is_running and worker is not trial.spared]
+    return trial.random.choice(workers)
 
 
 async def _without_database(trial: Trial, seconds: float) -> Struck:

@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
+
+import sqlalchemy as sa
 
 from qa_service.kafka import make_producer
 from qa_service.storage.database import Database
 from qa_service.telephony.producer import Publisher
 from tests.chaos.calls import RULES, LiveCall, Switchboard
-from tests.chaos.parts import Site, running_site
+from tests.chaos.parts import Program, Site, running_site
 from tests.chaos.recovery import Watch
 from tests.chaos.verdict import await_settled, find_faults
 from tests.support.waiting import eventually
@@ -29,9 +32,17 @@ class Trial:
     site: Site
     switchboard: Switchboard
     watch: Watch
+    database: Database
+    """The way to the rows that no fault touches."""
     random: Random
+    spared: Program | None = None
+    """A worker that no fault strikes."""
     faults: list[str] = field(default_factory=list)
     """What was found wrong, once it is over."""
+
+    async def query(self, statement: str) -> list[dict[str, Any]]:
+        async with self.database.transaction() as connection:
+            return [dict(row) for row in (await connection.execute(sa.text(statement))).mappings()]
 
 
 @contextlib.asynccontextmanager
@@ -52,23 +63,20 @@ async def trial(
     async with running_site(home, cache_dir, rules=rules, workers=workers, **settings) as site:
         producer = make_producer(site.kafka, linger_ms=5, request_timeout_ms=_DELIVERY_MS)
         await producer.start()
-        live = [LiveCall(f"call-{number}", seed) for number in range(calls)]
-        switchboard = Switchboard(Publisher(producer, site.audio_topic), live)
+        switchboard = Switchboard(Publisher(producer, site.audio_topic))
         watch = Watch(site, switchboard)
+        database = Database(site.database.url)
         try:
-            switchboard.begin()
+            switchboard.begin([LiveCall(f"call-{number}", seed) for number in range(calls)])
             await _await_first_words(watch)
-            running = Trial(site, switchboard, watch, Random(seed))
+            running = Trial(site, switchboard, watch, database, Random(seed))
             yield running
             await site.heal()
             await switchboard.hang_up()
-            database = Database(site.database.url)
-            try:
-                await await_settled(database, live)
-                running.faults = await find_faults(site, database, live)
-            finally:
-                await database.close()
+            await await_settled(running.database, switchboard.calls)
+            running.faults = await find_faults(site, running.database, switchboard.calls)
         finally:
+            await database.close()
             await watch.close()
             await switchboard.close()
             await producer.stop()
