@@ -133,8 +133,9 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def _any_worker(trial: Trial) -> Program:
-    workers = [worker for worker in trial.site.workers if worker.is_running and worker is not trial.spared]
-    return trial.random.choice(workers)
+    """One that lives and is awake, and that no fault has yet."""
+    awake = [worker for worker in trial.site.workers if worker.is_running and not worker.is_frozen]
+    return trial.random.choice([worker for worker in awake if worker is not trial.spared])
 
 
 async def _without_database(trial: Trial, seconds: float) -> Struck:

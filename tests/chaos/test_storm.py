@@ -34,15 +34,17 @@ async def test_a_day_on_which_nothing_breaks_comes_out_as_it_was_said(make_trial
     assert trial.faults == []
 
 
+@pytest.mark.timeout(300)
 async def test_a_short_storm_loses_and_doubles_nothing(make_trial: MakeTrial) -> None:
     async with make_trial(calls=6, seed=1) as trial:
-        await kill_a_worker(trial)
+        frozen = asyncio.create_task(freeze_a_worker(trial))
         await asyncio.sleep(trial.random.uniform(1, 3))
+        await kill_a_worker(trial)
         await kill_the_recogniser(trial)
         await restart_the_database(trial)
         await kill_the_relay(trial)
         trial.site.links.recogniser.stall()
-        await freeze_a_worker(trial)
+        await frozen
 
     assert trial.faults == []
 
