@@ -78,7 +78,7 @@ async def _collect(
     async for record in _read_on(consumer, partitions, wanted.since_ms, tell):
         if record.key == key:
             headers = tuple((name, value or b"") for name, value in record.headers)
-            taped = TapeRecord(record.offset, record.timestamp, record.key, headers, record.value)
+            taped = TapeRecord(record.offset, record.timestamp, key, headers, record.value)
             found.setdefault(record.partition, []).append(taped)
     return found
 

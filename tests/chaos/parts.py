@@ -246,6 +246,7 @@ async def running_site(
             "QA_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
             "QA_START_FROM": "earliest",
             "QA_RULES_FILE": str(rule_file),
+            "QA_PUBLISH_PARTIALS": "false",  # best effort, so there is nothing to judge
             "QA_SHUTDOWN_GRACE_S": "3",
             "QA_HEALTH_HOST": LOCAL,
             "QA_LOG_FORMAT": "json",

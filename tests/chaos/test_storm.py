@@ -34,7 +34,7 @@ async def test_a_day_on_which_nothing_breaks_comes_out_as_it_was_said(make_trial
     assert trial.faults == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_short_storm_loses_and_doubles_nothing(make_trial: MakeTrial) -> None:
     async with make_trial(calls=6, seed=1) as trial:
         frozen = asyncio.create_task(freeze_a_worker(trial))
@@ -50,7 +50,7 @@ async def test_a_short_storm_loses_and_doubles_nothing(make_trial: MakeTrial) ->
 
 
 @full_tier
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [1])
 async def test_a_storm_loses_and_doubles_nothing(make_trial: MakeTrial, seed: int) -> None:
     async with make_trial(calls=_CALLS, workers=3, seed=seed) as trial:
@@ -61,7 +61,6 @@ async def test_a_storm_loses_and_doubles_nothing(make_trial: MakeTrial, seed: in
             await fault(trial)
             await asyncio.sleep(trial.random.uniform(*_BETWEEN_FAULTS_S))
         await kills
-        await trial.watch.recovery_s(trial.watch.looks[-1].at)
 
     assert trial.faults == []
 

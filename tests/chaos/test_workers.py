@@ -24,7 +24,7 @@ Owners = dict[int, int]
 """The process that has a partition, by partition."""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 async def test_calls_in_flight_keep_their_rules_through_a_rolling_upgrade(make_trial: MakeTrial) -> None:
     old, new = (load_rule_set(rules, "rules").hash for rules in (RULES, _NEW_RULES))
     async with make_trial(calls=6, workers=1, seed=5) as trial:
@@ -56,7 +56,7 @@ async def test_calls_in_flight_keep_their_rules_through_a_rolling_upgrade(make_t
     }
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 async def test_200_legs_keep_their_sessions_while_a_worker_joins_and_leaves(make_trial: MakeTrial) -> None:
     async with make_trial(calls=100, workers=2) as trial:
         at_first, opened_at_first = await _owners(trial), await _sessions_opened(trial)

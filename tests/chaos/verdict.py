@@ -22,8 +22,8 @@ from tests.chaos.calls import LEGS, LiveCall
 from tests.chaos.parts import Site
 from tests.support.waiting import eventually
 
-SETTLED_WITHIN_S = 240.0
-"""Far beyond what reading a few minutes again takes."""
+SETTLED_WITHIN_S = 900.0
+"""Far beyond what reading a few minutes again takes, on a busy machine too."""
 _PLACE_MS = 100
 """A word may seem to lie so far outside its utterance: the recogniser's times are whole voice frames."""
 
