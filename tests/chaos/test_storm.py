@@ -54,13 +54,13 @@ async def test_a_short_storm_loses_and_doubles_nothing(make_trial: MakeTrial) ->
 @pytest.mark.parametrize("seed", [1])
 async def test_a_storm_loses_and_doubles_nothing(make_trial: MakeTrial, seed: int) -> None:
     async with make_trial(calls=_CALLS, workers=3, seed=seed) as trial:
-        kills = asyncio.create_task(_kill_workers(trial))
         others = [fault for fault in FAULTS.values() if fault is not kill_a_worker]
         trial.random.shuffle(others)
-        for fault in others:
-            await fault(trial)
-            await asyncio.sleep(trial.random.uniform(*_BETWEEN_FAULTS_S))
-        await kills
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_kill_workers(trial))
+            for fault in others:
+                await fault(trial)
+                await asyncio.sleep(trial.random.uniform(*_BETWEEN_FAULTS_S))
 
     assert trial.faults == []
 

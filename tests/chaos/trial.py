@@ -35,8 +35,8 @@ class Trial:
     database: Database
     """The way to the rows that no fault touches."""
     random: Random
-    spared: Program | None = None
-    """A worker that no fault strikes."""
+    spared: list[Program] = field(default_factory=list)
+    """Workers that no fault strikes at present."""
     faults: list[str] = field(default_factory=list)
     """What was found wrong, once it is over."""
 
