@@ -36,6 +36,7 @@ _COMMANDS = {
     "rules": ("qa_service.cli.rules:rules", "Check, publish and back-test rule files."),
     "scorecards": ("qa_service.cli.scorecards:scorecards", "Check scorecards, and grade stored calls."),
     "simulate": ("qa_service.cli.simulate:simulate", "Break the worker in simulated worlds."),
+    "tape": ("qa_service.cli.tape:tape", "Keep a call's records in a file, and play it offline."),
     "transcribe": ("qa_service.cli.audio:transcribe", "Send files through any Qwen-protocol server."),
     "transcripts": ("qa_service.cli.topics:transcripts", "Follow finished utterances on their topic."),
     "worker": ("qa_service.cli.parts:worker", "Transcribe live calls and evaluate rules."),

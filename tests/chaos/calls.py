@@ -106,36 +106,35 @@ class LiveCall:
 class Switchboard:
     """Plays calls side by side."""
 
-    def __init__(self, publisher: Publisher, calls: Sequence[LiveCall]) -> None:
-        self.calls = calls
+    def __init__(self, publisher: Publisher) -> None:
+        self.calls: list[LiveCall] = []
         self._publisher = publisher
-        self._playing: asyncio.Task[None] | None = None
+        self._playing: list[asyncio.Task[None]] = []
 
     @property
     def live(self) -> list[LiveCall]:
         return [call for call in self.calls if not call.is_over]
 
-    def begin(self) -> None:
-        """Let all calls begin, within one frame's time."""
-        self._playing = asyncio.create_task(self._play_all(), name="switchboard")
+    def begin(self, calls: Sequence[LiveCall]) -> None:
+        """Let calls begin, all within one frame's time."""
+        self.calls += calls
+        for number, call in enumerate(calls):
+            playing = self._play(call, number * FRAME_MS / len(calls) / 1000)
+            self._playing.append(asyncio.create_task(playing, name=call.call_id))
 
-    async def hang_up(self) -> None:
-        """Let every call end with its turn; returns when all of them have."""
-        assert self._playing is not None
-        for call in self.calls:
+    async def hang_up(self, calls: Sequence[LiveCall] | None = None) -> None:
+        """Let some calls, or all, end with their turns; returns when they have."""
+        chosen = self.calls if calls is None else calls
+        for call in chosen:
             call.hangs_up = True
-        await self._playing
+        names = {call.call_id for call in chosen}
+        await asyncio.gather(*(task for task in self._playing if task.get_name() in names))
         await self._publisher.flush()
 
     async def close(self) -> None:
-        if self._playing is not None:
-            self._playing.cancel()
-            await asyncio.wait([self._playing])
-
-    async def _play_all(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for number, call in enumerate(self.calls):
-                group.create_task(self._play(call, number * FRAME_MS / len(self.calls) / 1000))
+        for task in self._playing:
+            task.cancel()
+        await asyncio.gather(*self._playing, return_exceptions=True)
 
     async def _play(self, call: LiveCall, delay_s: float) -> None:
         await asyncio.sleep(delay_s)

@@ -7,6 +7,7 @@ be our own, so these tests want Java even where others are given a broker by QA_
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -29,8 +30,9 @@ MakeTrial = Callable[..., AbstractAsyncContextManager[Trial]]
 
 
 @pytest.fixture
-def make_trial(tmp_path: Path, cache_dir: Path) -> MakeTrial:
+def make_trial(tmp_path: Path, cache_dir: Path, caplog: pytest.LogCaptureFixture) -> MakeTrial:
     """Begins a trial; arguments as of :func:`tests.chaos.trial.trial`."""
+    caplog.set_level(logging.CRITICAL, "aiokafka")  # thousands of lines while its broker is away
 
     @asynccontextmanager
     async def make(**options: Any) -> AsyncIterator[Trial]:

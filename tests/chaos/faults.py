@@ -55,9 +55,11 @@ async def let_a_worker_join_and_leave(trial: Trial) -> Struck:
     """One more for a while, which then ends in good order."""
     since = time.monotonic()
     worker = trial.site.add_worker()
+    trial.spared.append(worker)
     await worker.await_ready()
     await asyncio.sleep(_SOME_S)
     await worker.stop()
+    trial.spared.remove(worker)
     trial.site.workers.remove(worker)
     return Struck(since, time.monotonic() - since + 2.0)
 
@@ -133,7 +135,9 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def _any_worker(trial: Trial) -> Program:
-    return trial.random.choice([worker for worker in trial.site.workers if worker.is_running])
+    """One that lives and is awake, and that no fault has yet."""
+    awake = [worker for worker in trial.site.workers if worker.is_running and not worker.is_frozen]
+    return trial.random.choice([worker for worker in awake if worker not in trial.spared])
 
 
 async def _without_database(trial: Trial, seconds: float) -> Struck:

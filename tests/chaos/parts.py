@@ -44,9 +44,11 @@ class Program:
     health: int
     child: Child | None = None
     starts: int = 0
+    is_frozen: bool = False
 
     def start(self) -> None:
         self.starts += 1
+        self.is_frozen = False
         self.child = start_child(
             [sys.executable, "-m", *self.command],
             name=self.name,
@@ -69,6 +71,7 @@ class Program:
         assert self.child is not None
         self.child.process.kill()
         self.child.process.wait()
+        self.is_frozen = False
 
     async def stop(self) -> None:
         """Ask it to end, and see that it does."""
@@ -78,10 +81,12 @@ class Program:
     def freeze(self) -> None:
         assert self.child is not None
         self.child.process.send_signal(signal.SIGSTOP)
+        self.is_frozen = True
 
     def thaw(self) -> None:
         assert self.child is not None
         self.child.process.send_signal(signal.SIGCONT)
+        self.is_frozen = False
 
     async def await_ready(self) -> None:
         assert self.child is not None
@@ -241,6 +246,7 @@ async def running_site(
             "QA_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
             "QA_START_FROM": "earliest",
             "QA_RULES_FILE": str(rule_file),
+            "QA_PUBLISH_PARTIALS": "false",  # best effort, so there is nothing to judge
             "QA_SHUTDOWN_GRACE_S": "3",
             "QA_HEALTH_HOST": LOCAL,
             "QA_LOG_FORMAT": "json",

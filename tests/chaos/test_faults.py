@@ -16,7 +16,7 @@ _TIMES = 3
 
 
 @full_tier
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_loses_and_doubles_nothing_and_all_comes_back(
     make_trial: MakeTrial, report: Report, name: str
