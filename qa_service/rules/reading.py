@@ -155,7 +155,7 @@ class RuleReader:
             close_after_ms=close_after_ms,
             cooldown_ms=cooldown_ms,
             where=self._read_where(fields.get("where")),
-            early=self._read_early(fields.get("early"), when),
+            early=self._read_early(fields.get("early"), when, has_where="where" in fields),
             escalate=escalate,
         )
 
@@ -218,10 +218,10 @@ class RuleReader:
             updates=document.read_integer(updates, "'updates'", least=1) if updates is not None else 0,
         )
 
-    def _read_early(self, node: yaml.Node | None, when: Condition) -> bool:
+    def _read_early(self, node: yaml.Node | None, when: Condition, *, has_where: bool) -> bool:
         is_early = self._document.read_flag(node, "'early'")
-        if node is not None and is_early and not isinstance(when, SaidCondition):
-            self._document.note(node, "'early' is for rules whose condition is 'said' alone")
+        if node is not None and is_early and (not isinstance(when, SaidCondition) or has_where):
+            self._document.note(node, "'early' is for rules whose condition is 'said' alone, without 'where'")
         return is_early
 
     def _read_where(self, node: yaml.Node | None) -> Where:

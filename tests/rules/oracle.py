@@ -248,6 +248,8 @@ def _decided_until(log: list[LogEntry]) -> int:
         if isinstance(turns[-1], LegStarted) and not is_over:
             live.add(leg)
     heard = max((end for leg in legs for _, end, _ in _tabulate(log, leg, "call")), default=0)
+    if is_over:
+        return max(heard, *(e.end_ms for e in log if e.leg_id is not None)) if legs else heard
     return min([heard, *(covered[leg] for leg in live)])
 
 
