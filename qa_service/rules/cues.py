@@ -496,13 +496,14 @@ class LegEar:
 
     def pass_time(self, until_ms: int | None) -> list[tuple[int, Hits]]:
         """Return what has been decided by nothing being said up to a time; None: the leg has ended."""
-        decided: list[tuple[int, Hits]] = []
+        decided: dict[int, Hits] = {}
         for cue, memory in self._near.items():
             while memory.awaited and (until_ms is None or memory.awaited[0].deadline_ms <= until_ms):
                 awaited = memory.awaited.pop(0)
-                hit = awaited.hit._replace(start_ms=awaited.deadline_ms)
-                decided.append((awaited.deadline_ms, {cue: hit}))
-        return sorted(decided, key=lambda each: each[0])
+                at_ms = 0 if until_ms is None else awaited.deadline_ms
+                hits = decided.setdefault(at_ms, {})
+                hits[cue] = _join_awaited(hits.get(cue), awaited, at_ms)
+        return sorted(decided.items())
 
     @property
     def waits(self) -> bool:
@@ -527,6 +528,12 @@ class LegEar:
             if hit is not None:
                 hits[near.cue] = hit
             _remember(memory, speech, a, b)
+
+
+def _join_awaited(before: Hit | None, awaited: _Awaited, at_ms: int) -> Hit:
+    """Make one hit of what is decided in one moment."""
+    hit = awaited.hit._replace(start_ms=at_ms)
+    return hit if before is None else hit._replace(pieces=join_pieces(before, hit), floor=before.floor)
 
 
 def _locate(numbers: Iterable[int], found: _Texts, offset: int) -> list[Span]:

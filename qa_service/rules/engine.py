@@ -169,8 +169,11 @@ class CallRules:
     def _pass_time(self, leg: _Leg, until_ms: int | None) -> None:
         if leg.ear.waits:
             for at_ms, hits in leg.ear.pass_time(until_ms):
-                at = max(at_ms, leg.axis.end_ms) if until_ms is not None else leg.covered_until
-                self._put(leg, Decided(at, leg.leg_id, hits))
+                if until_ms is None:
+                    told = {cue: hit._replace(start_ms=leg.covered_until) for cue, hit in hits.items()}
+                    self._put(leg, Decided(leg.covered_until, leg.leg_id, told))
+                else:
+                    self._put(leg, Decided(at_ms, leg.leg_id, hits))
 
     def _start_leg(self, entry: LogEntry) -> _Leg:
         leg_id = self._get_leg_id(entry)
