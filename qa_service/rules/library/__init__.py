@@ -48,7 +48,7 @@ def read_library() -> tuple[LibraryRule, ...]:
     return tuple(_read_theme())
 
 
-def excerpt(names: Collection[str]) -> str:
+def excerpt(names: Collection[str] = THEMES, *, with_tests: bool = True) -> str:
     """Return a complete rule file of the rules and themes of these names, with their lists and tests.
 
     Raises ``KeyError`` for a name that is neither.
@@ -59,12 +59,12 @@ def excerpt(names: Collection[str]) -> str:
         raise KeyError(min(unknown))
     used = {name for each in chosen.values() for name in each.lists}
     parts: dict[str, dict[str, str]] = {"lists": {}, "rules": {}, "tests": {}}
-    for theme, source in sources().items():
-        if not any(each.theme == theme for each in chosen.values()):
-            continue
+    for source in sources().values():
         for section, blocks in split_source(source).items():
             wanted = used if section == "lists" else chosen
             parts[section].update((name, text) for name, text in blocks.items() if name in wanted)
+    if not with_tests:
+        del parts["tests"]
     sections = (
         f"{section}:\n" + ("" if section == "lists" else "\n").join(blocks.values())
         for section, blocks in parts.items()
