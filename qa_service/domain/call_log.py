@@ -15,7 +15,7 @@ from qa_service.domain.actions import Action, DamagedPackets, HeardPartial
 from qa_service.domain.announcements import PartialData, announce_incident, announce_utterance
 from qa_service.domain.coverage import ReleasedGap, ReleasedQuiet, ReleasedUtterance
 from qa_service.domain.emotions import known_emotion
-from qa_service.domain.entries import Body, Gap, LogEntry, Quiet, Utterance
+from qa_service.domain.entries import Body, EarlyWords, Gap, LogEntry, Quiet, Utterance
 from qa_service.domain.identities import utterance_id
 from qa_service.domain.incidents import IncidentChange
 from qa_service.domain.party import Party
@@ -29,6 +29,15 @@ class CallRules(Protocol):
 
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         """Take the next log entry; return what changed by it."""
+        ...
+
+    @property
+    def has_early(self) -> bool:
+        """Whether words of an utterance that is not finished can raise any rule."""
+        ...
+
+    def would_raise(self, leg_id: str, text: str, language: str | None, at_ms: int) -> bool:
+        """Tell whether such words would raise a rule now."""
         ...
 
 
@@ -129,9 +138,13 @@ class CallLog:
         self.add(party.leg_id, party.call_ms(start), party.call_ms(end), body)
 
     def pass_partial(self, party: Party, heard: HeardPartial) -> None:
-        """Pass on an intermediate result; the log holds none, and the rules do not see it."""
+        """Pass on an intermediate result; the log holds only one whose stable words raise a rule early."""
         event = heard.event
         text, stash = redact_partial_pair(event.text, event.stash)
+        at_ms = party.call_ms(heard.start)
+        if self._rules.has_early and self._rules.would_raise(party.leg_id, text, event.language, at_ms):
+            words = EarlyWords(ordinal=party.ordinal + 1, text=text, language=event.language)
+            self.add(party.leg_id, at_ms, at_ms, words)
         allows_emotion = party.allows_emotion(heard.start)
         self.outputs.partials.append(
             PartialData(
@@ -142,7 +155,7 @@ class CallLog:
                 stash=stash,
                 language=event.language,
                 emotion=known_emotion(event.judged_emotion) if allows_emotion else None,
-                at_ms=party.call_ms(heard.start),
+                at_ms=at_ms,
             )
         )
 

@@ -7,8 +7,8 @@ after A's end; what ends before is a sign of listening. A role's response delay 
 what another role said to its next word, if nobody spoke in between. Pace is words a minute, in languages
 without blanks between words characters, of utterances of 2 s or more.
 
-Gaps and overlaps between turns centre on about 200 ms in all languages looked at (Stivers et al., "Universals and
-cultural variation in turn-taking in conversation", PNAS 106, 2009): less is not perceived as a cut.
+Gaps and overlaps between turns centre on about 200 ms in all languages looked at (Stivers et al.,
+"Universals and cultural variation in turn-taking in conversation", PNAS 106, 2009): less is no cut.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INTERRUPTION_MS: Final = 200
 PACED_MS: Final = 2_000
 """Shorter utterances have no pace: a word more or less would change it by a quarter."""
 UNSPACED: Final = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km"})
-"""Languages (ISO 639) without blanks between words: Chinese, Cantonese, Japanese, Thai, Lao, Burmese, Khmer."""
+"""Languages without blanks between words: Chinese, Cantonese, Japanese, Thai, Lao, Burmese, Khmer."""
 
 PaceUnit: TypeAlias = Literal["words", "characters"]
 

@@ -25,15 +25,15 @@ from qa_service.rules.language import (
     OvertalkCondition,
     ResponseDelayCondition,
     Rule,
-    Silent,
     SilenceCondition,
+    Silent,
     Speaker,
     TalkCondition,
     TalkShareCondition,
     Where,
 )
 from qa_service.rules.lifecycle import IncidentTrack, Pin
-from qa_service.rules.nodes import Findings, Instant, Node, earliest
+from qa_service.rules.nodes import Instant, Node, earliest
 
 Description: TypeAlias = LegStarted | LegUpdated
 
@@ -109,14 +109,25 @@ class _Group:
 class RuleAtWork:
     """A rule on an axis: its condition, and its incidents."""
 
-    __slots__ = ("_is_early", "_was_raised", "axis", "findings", "node", "rule", "scheduled", "track", "used")
+    __slots__ = (
+        *("_is_early", "_is_timed", "_pin", "_track", "_was_raised"),
+        *("arose", "axis", "is_keen", "node", "rule", "scheduled", "undecidable", "used"),
+    )
 
     def __init__(self, rule: Rule, node: Node | None, axis: Axis, pin: Pin) -> None:
         self.rule = rule
         self.node = node
         self.axis = axis
-        self.track = IncidentTrack(rule, pin)
-        self.findings = Findings()
+        self._pin = pin
+        self._track: IncidentTrack | None = None
+        """None until there is an incident, as with most rules in most calls."""
+        self._is_timed = node is None or node.is_timed
+        self.arose = False
+        """Whether anything was waited for that must happen."""
+        self.undecidable = False
+        """Whether it could not be told if it did."""
+        self.is_keen = False
+        """Whether it wants to be told of every utterance."""
         self.used: Place = NOWHERE
         """The newest place that any incident rests on."""
         self.scheduled: int | None = None
@@ -126,7 +137,8 @@ class RuleAtWork:
 
     def run(self, instant: Instant) -> None:
         """Take an instant."""
-        self._pass_time(instant.at_ms)
+        if self.is_open:
+            self._pass_time(instant.at_ms)
         if self.node is not None:
             hit = self.node.hear(instant)
             if hit is not None and self.axis.is_for(self.rule.where):
@@ -134,23 +146,41 @@ class RuleAtWork:
 
     def due(self) -> int | None:
         """Return the call time at which it wants to be told of the time."""
-        node_due = None if self.node is None else self.node.due(self.axis)
-        if not self.track.is_open or self._is_early:
-            return node_due
-        return earliest((node_due, self.track.deadline, self.track.escalates_ms))
+        due = self.node.due(self.axis) if self._is_timed and self.node is not None else None
+        if not self.is_open or self._is_early:
+            return due
+        return earliest((due, self.track.deadline, self.track.escalates_ms))
 
     @property
-    def is_keen(self) -> bool:
-        """Whether it wants to be told of every utterance."""
-        return self._is_early or (self.node is not None and self.node.is_keen)
+    def track(self) -> IncidentTrack:
+        """The incidents of the rule."""
+        if self._track is None:
+            self._track = IncidentTrack(self.rule, self._pin)
+        return self._track
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an incident is open."""
+        return self._track is not None and self._track.is_open
+
+    @property
+    def is_raised(self) -> bool:
+        """Whether any incident was opened that was not withdrawn."""
+        return self._track is not None and self._track.is_raised
+
+    def look(self) -> None:
+        """Look again at what it wants to be told of."""
+        self.is_keen = self._is_early or (
+            self._is_timed and self.node is not None and self.node.is_keen
+        )
 
     def end(self, at_ms: int) -> None:
         """Close what is open, with the leg or the call."""
         if self._is_early:
             self._withdraw(at_ms)
-        elif self.track.is_open:
+        elif self.is_open:
             self._pass_time(at_ms)
-        if self.track.is_open:
+        if self.is_open:
             self._tell(self.track.close(at_ms=at_ms, call_seq=self.axis.call_seq))
 
     def break_silence(self, at_ms: int) -> None:
@@ -160,16 +190,14 @@ class RuleAtWork:
 
     def may_open(self, at_ms: int) -> bool:
         """Tell whether early words would open an incident."""
-        return not self.track.is_open and at_ms >= self.track.cooldown_until
+        return self._track is None or (not self.is_open and at_ms >= self._track.cooldown_until)
 
     def open_early(self, anchor: str, at_ms: int, evidence: Evidence) -> None:
         """Open an incident on words of an utterance that is not finished."""
         self._was_raised = self.track.is_raised
         self._is_early = True
         self._tell(
-            self.track.open(
-                anchor=anchor, at_ms=at_ms, evidence=(evidence,), call_seq=self.axis.call_seq
-            )
+            self.track.open(anchor=anchor, at_ms=at_ms, evidence=(evidence,), call_seq=self.axis.call_seq)
         )
 
     def settle_early(self, hit: Hit | None, at_ms: int) -> None:
@@ -182,17 +210,11 @@ class RuleAtWork:
         self._is_early = False
         self.used = hit.place
         evidence = tuple(piece.evidence for piece in hit.pieces)
-        self._tell(
-            self.track.confirm(at_ms=hit.at_ms, evidence=evidence, call_seq=self.axis.call_seq)
-        )
+        self._tell(self.track.confirm(at_ms=hit.at_ms, evidence=evidence, call_seq=self.axis.call_seq))
 
     def _withdraw(self, at_ms: int) -> None:
         self._is_early = False
-        self._tell(
-            self.track.withdraw(
-                at_ms=at_ms, was_raised=self._was_raised, call_seq=self.axis.call_seq
-            )
-        )
+        self._tell(self.track.withdraw(at_ms=at_ms, was_raised=self._was_raised, call_seq=self.axis.call_seq))
 
     # --- incidents ------------------------------------------------------------------------------------
 
@@ -200,8 +222,10 @@ class RuleAtWork:
         track = self.track
         while track.is_open and not self._is_early:
             escalates = track.escalates_ms
-            if self._may_close and track.deadline <= until_ms and (
-                escalates is None or track.deadline <= escalates
+            if (
+                self._may_close
+                and track.deadline <= until_ms
+                and (escalates is None or track.deadline <= escalates)
             ):
                 self._tell(track.close(at_ms=track.deadline, call_seq=self.axis.call_seq))
             elif escalates is not None and escalates <= until_ms:
@@ -223,9 +247,7 @@ class RuleAtWork:
             self._tell(track.update(at_ms=hit.at_ms, evidence=evidence, call_seq=seq))
         elif hit.floor > self.used and hit.at_ms >= track.cooldown_until:
             evidence = tuple(piece.evidence for piece in fresh)
-            self._tell(
-                track.open(anchor=fresh[0].anchor, at_ms=hit.at_ms, evidence=evidence, call_seq=seq)
-            )
+            self._tell(track.open(anchor=fresh[0].anchor, at_ms=hit.at_ms, evidence=evidence, call_seq=seq))
         else:
             return
         self.used = max(self.used, hit.place)
@@ -252,6 +274,7 @@ class SilenceAtWork(RuleAtWork):
         return self._counted is None
 
     def run(self, instant: Instant) -> None:
+        """Look whether the silence has become too long."""
         at_ms, track = instant.at_ms, self.track
         since = self.axis.silent_since(self._of)
         is_for = self.axis.is_for(self.rule.where)
@@ -273,6 +296,7 @@ class SilenceAtWork(RuleAtWork):
                 )
 
     def due(self) -> int | None:
+        """Return when the silence would be too long, or the incident over."""
         track, since = self.track, self.axis.silent_since(self._of)
         escalates = track.escalates_ms if track.is_open else None
         if self._counted is not None:
@@ -293,12 +317,14 @@ class SilenceAtWork(RuleAtWork):
         return self._counted is not None
 
     def break_silence(self, at_ms: int) -> None:
+        """Let the silence that was counted end, if it has."""
         since = self.axis.silent_since(self._of)
         if self._counted is not None and since != self._counted:
             self.track.amend_last(self._make_evidence(self._counted, at_ms))
             self._counted = None
 
     def end(self, at_ms: int) -> None:
+        """End the silence, and close what is open, with the leg or the call."""
         if self._counted is not None:
             self.track.amend_last(self._make_evidence(self._counted, at_ms))
             self._counted = None
@@ -525,9 +551,7 @@ class Axis:
         leg_id: str = "",
         is_end: bool = False,
     ) -> None:
-        at_work.run(
-            Instant(self.end_ms, self, at_work.findings, hits, speech, new_role, leg_id, is_end)
-        )
+        at_work.run(Instant(self.end_ms, self, at_work, hits, speech, new_role, leg_id, is_end))
         self._schedule(number, at_work)
 
     def _schedule(self, number: int, at_work: RuleAtWork) -> None:
@@ -535,7 +559,10 @@ class Axis:
         if due is not None and due != at_work.scheduled:
             heappush(self._due, (due, number))
         at_work.scheduled = due
-        (self._keen.add if at_work.is_keen else self._keen.discard)(number)
+        was_keen = at_work.is_keen
+        at_work.look()
+        if at_work.is_keen != was_keen:
+            (self._keen.add if at_work.is_keen else self._keen.discard)(number)
         if isinstance(at_work, SilenceAtWork):
             (self._counting.add if at_work.is_counting else self._counting.discard)(number)
 

@@ -1,8 +1,8 @@
 """Conditions about utterances of one leg, each evaluated once however many rules ask for it.
 
 A :class:`CueBook` holds those of a rule set, all their phrases in one index. A :class:`LegEar` hears one
-leg in the order of its utterances and remembers what its conditions look back on; of an utterance that nothing
-concerns it keeps no more than that there was one.
+leg in the order of its utterances and remembers what its conditions look back on; of an utterance that
+concerns nothing it keeps no more than that there was one.
 """
 
 from __future__ import annotations
@@ -140,9 +140,7 @@ class _Said(NamedTuple):
         )
         if not is_said:
             return None
-        starts = [
-            span.start for number in (*self.any_of, *self.all_of) for span in spans.get(number, ())
-        ]
+        starts = [span.start for number in (*self.any_of, *self.all_of) for span in spans.get(number, ())]
         return min(starts, default=0), max(starts, default=0)
 
 
@@ -381,9 +379,7 @@ class CueBook:
         self._index = PhraseIndex(tuple(self._phrases))
         self._pattern_set = PatternSet(tuple(self._patterns))
         self._said_by_phrase = _group(
-            (number, said)
-            for said in self.said.values()
-            for number in said.any_of or said.all_of[:1]
+            (number, said) for said in self.said.values() for number in said.any_of or said.all_of[:1]
         )
         self._said_by_pattern = _group(
             (number, said)
@@ -391,9 +387,7 @@ class CueBook:
             if not said.any_of and not said.all_of
             for number in said.regex
         )
-        self._near_by_phrase = _group(
-            (number, near) for near in self.near for number in {*near.a, *near.b}
-        )
+        self._near_by_phrase = _group((number, near) for near in self.near for number in {*near.a, *near.b})
 
     def read(self, words: Words, text: str) -> _Texts:
         """Find the phrases and patterns in an utterance."""
@@ -411,9 +405,7 @@ class CueBook:
         """Return the ``near`` of which something was found."""
         if not self._near_by_phrase:
             return ()
-        return dict.fromkeys(
-            near for number in found.spans for near in self._near_by_phrase.get(number, ())
-        )
+        return dict.fromkeys(near for number in found.spans for near in self._near_by_phrase.get(number, ()))
 
     def _add(self, cue: Cue, condition: LegCondition) -> None:
         if isinstance(condition, SaidCondition):
@@ -587,9 +579,7 @@ def _hear_with(  # noqa: PLR0917 - called by one name with the next
         return None
     span, hit = min(across, key=lambda each: each[0])
     own = speech.hit()
-    return own._replace(
-        pieces=join_pieces(hit, own), first=span.start - offset, last=span.start - offset
-    )
+    return own._replace(pieces=join_pieces(hit, own), first=span.start - offset, last=span.start - offset)
 
 
 def _hear_without(  # noqa: PLR0917 - called by one name with the other

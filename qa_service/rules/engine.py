@@ -78,7 +78,9 @@ class _Leg:
 class CallRules:
     """The rules of one call, and all they remember of it."""
 
-    __slots__ = ("_axis", "_changes", "_heard", "_heard_until", "_legs", "_pin", "_present", "_program", "_waiting")
+    __slots__ = (
+        *("_axis", "_changes", "_heard", "_heard_until", "_legs", "_pin", "_present", "_program", "_waiting"),
+    )
 
     def __init__(self, call_id: str, rule_set_hash: str, program: Program) -> None:
         self._pin = Pin(call_id, rule_set_hash)
@@ -107,9 +109,7 @@ class CallRules:
 
     def outcomes(self) -> Mapping[str, RuleOutcome]:
         """Tell what has become of each rule so far, by its id; final once the call has ended."""
-        return {
-            rule.id: self._find_outcome(number, rule) for number, rule in enumerate(self._program.rules)
-        }
+        return {rule.id: self._find_outcome(number, rule) for number, rule in enumerate(self._program.rules)}
 
     @property
     def has_early(self) -> bool:
@@ -146,18 +146,8 @@ class CallRules:
         self._merge()
 
     def _cover(self, leg: _Leg, entry: LogEntry, body: Utterance | Quiet | Gap) -> None:
-        start_ms = max(entry.start_ms, leg.covered_until)
-        if isinstance(body, Utterance):
-            self._pass_time(leg, start_ms)
-            place = Place(start_ms, leg.leg_id, body.ordinal)
-            speech = Speech(leg.leg_id, leg.role, place, start_ms, entry.end_ms, body, entry.start_ms)
-            self._heard.add(leg.role)
-            self._put(leg, Spoke(start_ms, leg.leg_id, speech, leg.ear.hear(speech)))
-        elif isinstance(body, Gap) and body.reason != "not_sent":
-            self._pass_time(leg, start_ms)
-            if entry.end_ms > start_ms:
-                leg.ear.lose()
-                self._put(leg, Lost(start_ms, leg.leg_id, leg.role, entry.end_ms))
+        if not isinstance(body, Quiet):
+            self._place(leg, entry, body)
         else:
             self._heard.add(leg.role)
         if entry.end_ms > leg.covered_until:
@@ -166,8 +156,24 @@ class CallRules:
         self._pass_time(leg, leg.covered_until)
         leg.axis.advance(leg.covered_until)
 
+    def _place(self, leg: _Leg, entry: LogEntry, body: Utterance | Gap) -> None:
+        start_ms = max(entry.start_ms, leg.covered_until)
+        if isinstance(body, Utterance):
+            self._pass_time(leg, start_ms)
+            place = Place(start_ms, leg.leg_id, body.ordinal)
+            speech = Speech(leg.leg_id, leg.role, place, start_ms, entry.end_ms, body, entry.start_ms)
+            self._heard.add(leg.role)
+            self._put(leg, Spoke(start_ms, leg.leg_id, speech, leg.ear.hear(speech)))
+        elif body.reason == "not_sent":
+            self._heard.add(leg.role)
+        else:
+            self._pass_time(leg, start_ms)
+            if entry.end_ms > start_ms:
+                leg.ear.lose()
+                self._put(leg, Lost(start_ms, leg.leg_id, leg.role, entry.end_ms))
+
     def _pass_time(self, leg: _Leg, until_ms: int | None) -> None:
-        if leg.ear.waits:
+        if self._program.cues.near and leg.ear.waits:
             for at_ms, hits in leg.ear.pass_time(until_ms):
                 if until_ms is None:
                     told = {cue: hit._replace(start_ms=leg.covered_until) for cue, hit in hits.items()}
@@ -180,9 +186,7 @@ class CallRules:
         leg = self._legs.get(leg_id)
         if leg is None:
             axis = Axis(leg_id, self._changes, None)
-            leg = self._legs[leg_id] = _Leg(
-                leg_id, "other", entry.start_ms, LegEar(self._program.cues), axis
-            )
+            leg = self._legs[leg_id] = _Leg(leg_id, "other", entry.start_ms, LegEar(self._program.cues), axis)
         elif not leg.is_live:
             leg.covered_until = max(leg.covered_until, entry.start_ms)
         leg.is_live = True
@@ -220,7 +224,10 @@ class CallRules:
         """Let the call's axis follow, as far as all live legs are covered."""
         if not self._program.call_rules:
             return
-        until_ms = min([self._heard_until, *(leg.covered_until for leg in self._legs.values() if leg.is_live)])
+        until_ms = self._heard_until
+        for leg in self._legs.values():
+            if leg.is_live and leg.covered_until < until_ms:
+                until_ms = leg.covered_until
         while self._waiting and self._waiting[0][0] < until_ms:
             self._apply_call(heappop(self._waiting)[-1])
         if self._axis.end_ms > BEFORE_ALL_MS:
@@ -320,16 +327,16 @@ class CallRules:
     def _find_outcome(self, number: int, rule: Rule) -> RuleOutcome:
         axes = (self._axis, *(leg.axis for leg in self._legs.values()))
         at_work = [axis.rules[number] for axis in axes if number in axis.rules]
-        if any(each.track.is_raised for each in at_work):
+        if any(each.is_raised for each in at_work):
             return "raised"
         roles = self._program.roles[number]
         present = self._present if "any" in roles else roles & self._present
         if not present or not self._axis.is_for(rule.where):
             return "not_applicable"
-        if any(each.findings.undecidable for each in at_work):
+        if any(each.undecidable for each in at_work):
             return "undecidable"
         if number in self._program.waits:
-            arose = any(each.findings.arose for each in at_work)
+            arose = any(each.arose for each in at_work)
             return "passed" if arose else "not_applicable"
         return "passed" if present & self._heard else "undecidable"
 

@@ -88,7 +88,11 @@ class EmotionCondition(
 class ShiftCondition(
     Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="condition", tag="shift"
 ):
-    """The customer's label changes: ``after`` in ``needed`` of the last ``window``, ``before`` in those before."""
+    """The customer's label changes; only utterances that have one take part.
+
+    It is one of ``after`` in ``needed`` of the last ``window``, the newest among them, and one of ``before``
+    in as many of the ``window`` before those.
+    """
 
     before: tuple[Emotion, ...]
     after: tuple[Emotion, ...]
@@ -129,9 +133,9 @@ class SaidCondition(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 
 class NearCondition(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="condition", tag="near"):
-    """One speaker says one of ``a`` and, at most ``within_words`` words from it, one of ``b``, or none of ``without``.
+    """One speaker says one of ``a`` and near it one of ``b``, or none of ``without``.
 
-    Words are counted on from one utterance of a leg to its next.
+    Near is at most ``within_words`` words from it, counted on from one utterance of a leg to its next.
     """
 
     leg: Speaker
@@ -146,7 +150,7 @@ class NearCondition(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 class SpeechRateCondition(
     Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="condition", tag="speech_rate"
 ):
-    """Someone speaks faster or slower, in words or characters a minute, in ``needed`` of the last ``window``."""
+    """Someone speaks faster or slower, in words or characters a minute."""
 
     leg: Speaker
     faster_than_words: int | None = None

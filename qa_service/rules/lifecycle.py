@@ -7,6 +7,7 @@ another. It decides nothing about conditions; it numbers the changes and keeps t
 from __future__ import annotations
 
 from typing import NamedTuple
+from uuid import UUID
 
 from qa_service.domain.identities import incident_id
 from qa_service.domain.incidents import Evidence, IncidentChange, IncidentState, Severity
@@ -33,6 +34,7 @@ class IncidentTrack:
         "_anchor",
         "_calm_since",
         "_evidence",
+        "_incident_id",
         "_n",
         "_opened_ms",
         "_pin",
@@ -47,6 +49,7 @@ class IncidentTrack:
         self._rule = rule
         self._pin = pin
         self._anchor = ""
+        self._incident_id: UUID | None = None
         self._n = 0
         self._updates = 0
         self._opened_ms = 0
@@ -71,6 +74,8 @@ class IncidentTrack:
     @property
     def escalates_ms(self) -> int | None:
         """Call time at which the open incident becomes more severe by lasting; None: at none."""
+        if not self._rule.escalate:
+            return None
         times = [
             self._opened_ms + step.after_ms
             for step in self._rule.escalate
@@ -83,6 +88,8 @@ class IncidentTrack:
     ) -> IncidentChange:
         """Open an incident; the anchor is the structural place in the call where it began."""
         self._anchor = anchor
+        rule = self._rule
+        self._incident_id = incident_id(self._pin.call_id, rule.id, rule.version, anchor)
         self._n = self._updates = 0
         self._opened_ms = at_ms
         self._severity = self._rule.severity
@@ -143,10 +150,11 @@ class IncidentTrack:
     def _change(
         self, state: IncidentState, at_ms: int, closed_ms: int | None, call_seq: int
     ) -> IncidentChange:
+        assert self._incident_id is not None  # noqa: S101 - an incident is open
         self._n += 1
         rule, pin = self._rule, self._pin
         return IncidentChange(
-            incident_id=incident_id(pin.call_id, rule.id, rule.version, self._anchor),
+            incident_id=self._incident_id,
             call_id=pin.call_id,
             call_seq=call_seq,
             rule_id=rule.id,

@@ -27,8 +27,8 @@ from qa_service.rules.language import (
     RepeatedCondition,
     ScoreCondition,
     SequenceCondition,
-    Silent,
     SilenceCondition,
+    Silent,
     Speaker,
     Window,
 )
@@ -62,13 +62,12 @@ class Knowledge(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(Protocol):
     """What a rule's absences have come to in a call."""
 
-    arose: bool = False
+    arose: bool
     """Whether any was waited for."""
-    undecidable: bool = False
+    undecidable: bool
 
 
 class Instant(NamedTuple):
@@ -100,16 +99,20 @@ class Node:
         raise NotImplementedError
 
     @property
+    def is_timed(self) -> bool:
+        """Whether it ever wants to be told of the time, or of every utterance."""
+        return True
+
+    @property
     def is_keen(self) -> bool:
         """Whether it wants to be told of every utterance."""
         return False
 
 
-class CueNode(Node):
+class _CueNode(Node):
     """A condition on utterances or on the talk, which is evaluated elsewhere for all rules."""
 
     __slots__ = ("_cue",)
-
     def __init__(self, cue: Cue) -> None:
         self._cue = cue
 
@@ -119,8 +122,12 @@ class CueNode(Node):
     def due(self, axis: Knowledge) -> int | None:  # noqa: ARG002 - as all nodes
         return None
 
+    @property
+    def is_timed(self) -> bool:
+        return False
 
-class SilenceNode(Node):
+
+class _SilenceNode(Node):
     """Silence that has become too long."""
 
     __slots__ = ("_longer_than_ms", "_of", "_told")
@@ -150,20 +157,25 @@ class SilenceNode(Node):
 class _Compound(Node):
     """A node with parts."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_parts", "_timed")
 
     def __init__(self, parts: Sequence[Node]) -> None:
         self._parts = tuple(parts)
+        self._timed = tuple(part for part in self._parts if part.is_timed)
+
+    @property
+    def is_timed(self) -> bool:
+        return bool(self._timed)
 
     def due(self, axis: Knowledge) -> int | None:
-        return earliest(part.due(axis) for part in self._parts)
+        return earliest(part.due(axis) for part in self._timed) if self._timed else None
 
     @property
     def is_keen(self) -> bool:
-        return any(part.is_keen for part in self._parts)
+        return bool(self._timed) and any(part.is_keen for part in self._timed)
 
 
-class AnyNode(_Compound):
+class _AnyNode(_Compound):
     """One of the parts holds."""
 
     __slots__ = ()
@@ -184,10 +196,10 @@ class _Held(NamedTuple):
     """That a part held, and how many utterances there had been by then."""
 
     hit: Hit
-    count: int
+    utterances: int
 
 
-class SumNode(_Compound):
+class _SumNode(_Compound):
     """The weights of the parts that hold within a window add up to a threshold."""
 
     __slots__ = ("_at_least", "_held", "_roles", "_weights", "_within")
@@ -222,14 +234,14 @@ class SumNode(_Compound):
     def _add_up(self, newest: Hit, count: int) -> Hit | None:
         total, hits = 0.0, list[Hit]()
         for held, weight in zip(self._held, self._weights, strict=True):
-            if held is not None and is_within(self._within, held.hit.end_ms, held.count, newest, count):
+            if held is not None and is_within(self._within, held.hit.end_ms, held.utterances, newest, count):
                 total += weight
                 if weight > 0:
                     hits.append(held.hit)
         return newest._replace(pieces=join_pieces(*hits)) if total >= self._at_least else None
 
 
-class RepeatedNode(_Compound):
+class _RepeatedNode(_Compound):
     """The part holds several times within a window."""
 
     __slots__ = ("_held", "_roles", "_within")
@@ -248,14 +260,12 @@ class RepeatedNode(_Compound):
         self._held.append(_Held(hit, count))
         oldest = self._held[0]
         is_full = len(self._held) == self._held.maxlen
-        if not is_full or not is_within(self._within, oldest.hit.start_ms, oldest.count, hit, count):
+        if not is_full or not is_within(self._within, oldest.hit.start_ms, oldest.utterances, hit, count):
             return None
-        return hit._replace(
-            floor=oldest.hit.place, pieces=join_pieces(*(held.hit for held in self._held))
-        )
+        return hit._replace(floor=oldest.hit.place, pieces=join_pieces(*(held.hit for held in self._held)))
 
 
-class AnchorNode(Node):
+class _AnchorNode(Node):
     """The moments that times are counted from."""
 
     __slots__ = ("_at", "_condition", "_is_over", "_known", "_role")
@@ -308,12 +318,12 @@ class AnchorNode(Node):
         return speech.hit()._replace(end_ms=speech.start_ms)
 
 
-class DuringNode(_Compound):
+class _DuringNode(_Compound):
     """The part holds in a span of time after an anchor, or at the end of the call."""
 
     __slots__ = ("_base_ms", "_condition", "_held")
 
-    def __init__(self, condition: DuringCondition, part: Node, anchor: AnchorNode) -> None:
+    def __init__(self, condition: DuringCondition, part: Node, anchor: _AnchorNode) -> None:
         super().__init__((anchor, part))
         self._condition = condition
         self._base_ms: int | None = None
@@ -344,7 +354,7 @@ class DuringNode(_Compound):
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class _Wait:
     """How long something must not happen, and to whom one has to listen."""
 
     within: Window
@@ -353,7 +363,7 @@ class Wait:
 
 
 @dataclass(slots=True)
-class Waiting:
+class _Waiting:
     """Something that must not happen from now on."""
 
     anchor: Hit
@@ -362,7 +372,7 @@ class Waiting:
     """How many utterances there are when the time is over."""
 
     @classmethod
-    def begin(cls, wait: Wait, anchor: Hit, axis: Knowledge) -> Waiting:
+    def begin(cls, wait: _Wait, anchor: Hit, axis: Knowledge) -> _Waiting:
         """Begin to wait."""
         within = wait.within
         return cls(
@@ -371,7 +381,7 @@ class Waiting:
             axis.count(wait.roles) + within.utterances if within.utterances else None,
         )
 
-    def find_end(self, instant: Instant, wait: Wait) -> Place | None:
+    def find_end(self, instant: Instant, wait: _Wait) -> Place | None:
         """Return where the time was over; None: it is not."""
         if self.deadline_ms is not None and instant.at_ms >= self.deadline_ms:
             return Place(self.deadline_ms)
@@ -380,7 +390,7 @@ class Waiting:
             return speech.place
         return Place(instant.axis.end_ms) if instant.is_end else None
 
-    def decide(self, instant: Instant, wait: Wait, place: Place) -> Hit | None:
+    def decide(self, instant: Instant, wait: _Wait, place: Place) -> Hit | None:
         """Decide that it did not happen, unless nobody can know, or nobody was there."""
         axis, since = instant.axis, self.anchor.start_ms
         if not axis.was_there(wait.roles, since):
@@ -396,21 +406,21 @@ class Waiting:
         return make_stretch(min(self.anchor.end_ms, end), end, place=place, before=self.anchor)
 
 
-class AbsentNode(_Compound):
+class _AbsentNode(_Compound):
     """Something does not happen within a time of an anchor."""
 
     __slots__ = ("_wait", "_waiting")
 
-    def __init__(self, wait: Wait, part: Node, anchor: AnchorNode) -> None:
+    def __init__(self, wait: _Wait, part: Node, anchor: _AnchorNode) -> None:
         super().__init__((anchor, part))
         self._wait = wait
-        self._waiting: Waiting | None = None
+        self._waiting: _Waiting | None = None
 
     def hear(self, instant: Instant) -> Hit | None:
         anchored, happened = (part.hear(instant) for part in self._parts)
         result = self._look(instant, happened)
         if anchored is not None and self._waiting is None:
-            self._waiting = Waiting.begin(self._wait, anchored, instant.axis)
+            self._waiting = _Waiting.begin(self._wait, anchored, instant.axis)
             again = self._look(instant, happened)
             result = again if result is None else result
         return result
@@ -439,12 +449,12 @@ class AbsentNode(_Compound):
         return waiting.decide(instant, self._wait, place)
 
 
-class EndingNode(_Compound):
+class _EndingNode(_Compound):
     """Something does not happen in the last part of the call."""
 
     __slots__ = ("_is_over", "_last_ms", "_wait")
 
-    def __init__(self, wait: Wait, part: Node) -> None:
+    def __init__(self, wait: _Wait, part: Node) -> None:
         super().__init__((part,))
         self._wait = wait
         self._last_ms = BEFORE_ALL_MS
@@ -463,16 +473,16 @@ class EndingNode(_Compound):
             instant.findings.arose = True
             return None
         anchor = Hit(since, since, since, Place(since), Place(since), ())
-        return Waiting(anchor, None, None).decide(instant, self._wait, Place(end_ms))
+        return _Waiting(anchor, None, None).decide(instant, self._wait, Place(end_ms))
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a sequence: something that happens, or (``wait``) does not; ``guards`` must not come first."""
+class _Step:
+    """One step of a sequence: something that happens, or (``wait``) does not, before any of ``guards``."""
 
     part: int
     """Number of the node."""
-    wait: Wait | None = None
+    wait: _Wait | None = None
     guards: tuple[tuple[int, frozenset[Speaker]], ...] = ()
 
 
@@ -483,13 +493,13 @@ class _Chain:
     first: Hit
     last: Hit
     pieces: tuple[Piece, ...]
-    waiting: Waiting | None = None
+    waiting: _Waiting | None = None
 
 
 _Heard: TypeAlias = "list[Hit | None]"
 
 
-class SequenceNode(_Compound):
+class _SequenceNode(_Compound):
     """One thing after the other.
 
     For each step there is one chain that waits for it. Where several could, it is the newest, which leaves
@@ -498,7 +508,7 @@ class SequenceNode(_Compound):
 
     __slots__ = ("_chains", "_steps", "_within_ms")
 
-    def __init__(self, steps: Sequence[Step], parts: Sequence[Node], within_ms: int) -> None:
+    def __init__(self, steps: Sequence[_Step], parts: Sequence[Node], within_ms: int) -> None:
         super().__init__(parts)
         self._steps = tuple(steps)
         self._within_ms = within_ms
@@ -519,6 +529,10 @@ class SequenceNode(_Compound):
                 super().due(axis),
             )
         )
+
+    @property
+    def is_timed(self) -> bool:
+        return super().is_timed or any(step.wait is not None for step in self._steps)
 
     @property
     def is_keen(self) -> bool:
@@ -547,13 +561,11 @@ class SequenceNode(_Compound):
             if self._chains[number] is not None:
                 return None
             instant.findings.arose = True
-            moved.waiting = Waiting.begin(wait, moved.last, instant.axis)
+            moved.waiting = _Waiting.begin(wait, moved.last, instant.axis)
         self._chains[number] = moved
         return moved
 
-    def _advance(
-        self, number: int, chain: _Chain | None, instant: Instant, heard: _Heard
-    ) -> _Chain | None:
+    def _advance(self, number: int, chain: _Chain | None, instant: Instant, heard: _Heard) -> _Chain | None:
         step = self._steps[number]
         hit = heard[step.part]
         if chain is None:
@@ -573,7 +585,7 @@ class SequenceNode(_Compound):
         return _Chain(chain.first, hit, join_pieces(chain.last._replace(pieces=chain.pieces), hit))
 
     def _wait(
-        self, number: int, wait: Wait, chain: _Chain, happened: Hit | None, instant: Instant
+        self, number: int, wait: _Wait, chain: _Chain, happened: Hit | None, instant: Instant
     ) -> Hit | None:
         waiting = chain.waiting
         assert waiting is not None  # noqa: S101 - for the type checker
@@ -588,14 +600,14 @@ class SequenceNode(_Compound):
         self._chains[number] = None
         return waiting.decide(instant, wait, place)
 
-    def _is_cut(self, step: Step, chain: _Chain, heard: _Heard) -> bool:
+    def _is_cut(self, step: _Step, chain: _Chain, heard: _Heard) -> bool:
         """Tell whether something has come that must not come before a step."""
         return any(
             guard is not None and follows(guard, chain.last.place, chain.last.first)
             for guard in (heard[part] for part, _ in step.guards)
         )
 
-    def _is_blind(self, step: Step, chain: _Chain, instant: Instant) -> bool:
+    def _is_blind(self, step: _Step, chain: _Chain, instant: Instant) -> bool:
         """Tell whether it may have come in a gap; then nobody can know whether the step follows."""
         if not any(instant.axis.lost_until(roles) > chain.last.start_ms for _, roles in step.guards):
             return False
@@ -607,14 +619,10 @@ class SequenceNode(_Compound):
 # --- parts --------------------------------------------------------------------------------------------
 
 
-def make_stretch(
-    start_ms: int, end_ms: int, *, place: Place | None = None, before: Hit | None = None
-) -> Hit:
+def make_stretch(start_ms: int, end_ms: int, *, place: Place | None = None, before: Hit | None = None) -> Hit:
     """Make a hit of a stretch of time, after what came before it."""
     place = Place(end_ms) if place is None else place
-    evidence = Evidence(
-        utterance_id=None, leg=None, role=None, text=None, start_ms=max(start_ms, BEFORE_ALL_MS), end_ms=end_ms
-    )
+    evidence = Evidence(utterance_id=None, leg=None, role=None, text=None, start_ms=start_ms, end_ms=end_ms)
     anchor = f"{place.leg_id}:{place.ordinal}" if place.leg_id else f"@{end_ms}"
     hit = Hit(end_ms, place.at_ms, end_ms, place, place, (Piece(place, evidence, anchor),))
     return hit if before is None else hit._replace(pieces=join_pieces(before, hit))
@@ -641,54 +649,52 @@ class Maker(NamedTuple):
     numbers: Mapping[Condition, Cue]
     find_roles: Callable[[Condition], frozenset[Speaker]]
 
-    def make(self, condition: Condition) -> Node:
+    def make(self, condition: Condition) -> Node:  # noqa: PLR0911 - one for each kind
         """Make the node of a condition, with its parts."""
         match condition:
             case SilenceCondition():
-                return SilenceNode(condition)
+                return _SilenceNode(condition)
             case RepeatedCondition(what=what, times=times, within=within):
-                return RepeatedNode(self.make(what), times, within, self.find_roles(what))
+                return _RepeatedNode(self.make(what), times, within, self.find_roles(what))
             case AnyCondition(parts=parts):
-                return AnyNode([self.make(part) for part in parts])
+                return _AnyNode([self.make(part) for part in parts])
             case AllCondition():
                 return self._make_all(condition)
             case ScoreCondition(parts=parts, at_least=at_least, within=within):
                 nodes = [self.make(part.what) for part in parts]
                 weights = [part.weight for part in parts]
-                return SumNode(nodes, weights, at_least, within, self.find_roles(condition))
+                return _SumNode(nodes, weights, at_least, within, self.find_roles(condition))
             case AbsentCondition():
                 return self._make_absent(condition)
             case SequenceCondition():
                 return self._make_sequence(condition)
             case DuringCondition(what=what, of=anchor):
-                return DuringNode(condition, self.make(what), self._make_anchor(anchor))
+                return _DuringNode(condition, self.make(what), self._make_anchor(anchor))
             case _:
-                return CueNode(self.numbers[condition])
+                return _CueNode(self.numbers[condition])
 
     def _make_all(self, condition: AllCondition) -> Node:
         parts = [*condition.parts, *condition.unless]
         against = -float(len(condition.parts))
         weights = [1.0] * len(condition.parts) + [against] * len(condition.unless)
         nodes = [self.make(part) for part in parts]
-        return SumNode(
-            nodes, weights, len(condition.parts), condition.within, self.find_roles(condition)
-        )
+        return _SumNode(nodes, weights, len(condition.parts), condition.within, self.find_roles(condition))
 
     def _make_absent(self, condition: AbsentCondition) -> Node:
         wait, part = self._make_wait(condition), self.make(condition.what)
         if condition.of.at == "call_end":
-            return EndingNode(wait, part)
-        return AbsentNode(wait, part, self._make_anchor(condition.of))
+            return _EndingNode(wait, part)
+        return _AbsentNode(wait, part, self._make_anchor(condition.of))
 
-    def _make_wait(self, condition: AbsentCondition) -> Wait:
-        return Wait(condition.within, self.find_roles(condition.what), condition.if_call_ends)
+    def _make_wait(self, condition: AbsentCondition) -> _Wait:
+        return _Wait(condition.within, self.find_roles(condition.what), condition.if_call_ends)
 
-    def _make_anchor(self, anchor: Anchor) -> AnchorNode:
-        return AnchorNode(anchor, None if anchor.what is None else self.make(anchor.what))
+    def _make_anchor(self, anchor: Anchor) -> _AnchorNode:
+        return _AnchorNode(anchor, None if anchor.what is None else self.make(anchor.what))
 
     def _make_sequence(self, condition: SequenceCondition) -> Node:
         parts: list[Node] = []
-        steps: list[Step] = []
+        steps: list[_Step] = []
         guards: tuple[tuple[int, frozenset[Speaker]], ...] = ()
         for number, each in enumerate(condition.steps):
             is_absent = isinstance(each, AbsentCondition) and each.of.at == "step"
@@ -698,9 +704,8 @@ class Maker(NamedTuple):
                 if not is_last and each.within == Window():
                     guards += ((number, self.find_roles(each.what)),)
                     continue
-                steps.append(Step(number, self._make_wait(each), guards))
+                steps.append(_Step(number, self._make_wait(each), guards))
             else:
-                steps.append(Step(number, None, guards))
+                steps.append(_Step(number, None, guards))
             guards = ()
-        return SequenceNode(steps, parts, condition.within_ms)
-
+        return _SequenceNode(steps, parts, condition.within_ms)

@@ -8,9 +8,9 @@ In a phrase, ``*`` on its own stands for up to six words (or twelve signs), also
 for a word with any ending; ``[num]`` for a number in digits or words. What redaction took out was a
 number, so its placeholder matches ``[num]``, but never words such as *card number*.
 
-Matching takes time linear in the length of the text, whatever the phrase. All phrases of a rule set are looked
-for at once (:class:`PhraseIndex`): each is filed under its rarest sign of presence, and only those whose
-sign is in the text are matched.
+Matching takes time linear in the length of the text, whatever the phrase. All phrases of a rule set are
+looked for at once (:class:`PhraseIndex`): each is filed under what a text must hold for it to be there, and
+only those of which that is in the text are matched.
 """
 
 from __future__ import annotations

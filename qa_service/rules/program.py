@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TypeGuard, get_args
 
 from qa_service.rules.axis import TalkBook
 from qa_service.rules.cues import Cue, CueBook
@@ -66,10 +66,10 @@ def compile_rules(rules: Sequence[Rule]) -> Program:
     """Compile rules once for all calls."""
     conditions = [tuple(_walk(rule.when)) for rule in rules]
     every = [condition for each in conditions for condition in each]
-    cues = CueBook(condition for condition in every if isinstance(condition, _LEG_CONDITIONS))
-    talk = dict.fromkeys(condition for condition in every if isinstance(condition, _TALK_CONDITIONS))
+    cues = CueBook(condition for condition in every if _is_of_leg(condition))
+    talk = dict.fromkeys(condition for condition in every if _is_of_talk(condition))
     talk_numbers = {condition: len(cues.numbers) + number for number, condition in enumerate(talk)}
-    numbers: dict[Condition, Cue] = {**cues.numbers, **talk_numbers}
+    numbers: dict[Condition, Cue] = dict([*cues.numbers.items(), *talk_numbers.items()])
     leg_rules = frozenset(
         number for number, rule in enumerate(rules) if is_judged_by_leg(rule, conditions[number])
     )
@@ -101,6 +101,14 @@ def compile_rules(rules: Sequence[Rule]) -> Program:
     )
 
 
+def _is_of_leg(condition: Condition) -> TypeGuard[LegCondition]:
+    return isinstance(condition, _LEG_CONDITIONS)
+
+
+def _is_of_talk(condition: Condition) -> TypeGuard[TalkCondition]:
+    return isinstance(condition, _TALK_CONDITIONS)
+
+
 def find_roles(condition: Condition) -> frozenset[Speaker]:
     """Find whom a condition is about: of an absence and of a span of time, not those of its anchor."""
     match condition:
@@ -122,7 +130,7 @@ def is_judged_by_leg(rule: Rule, conditions: Sequence[Condition]) -> bool:
     """Tell whether a rule is judged on each leg alone."""
     if rule.where != Where():
         return False
-    if len(conditions) == 1 and isinstance(rule.when, _LEG_CONDITIONS):
+    if _is_of_leg(rule.when):
         return True
     beyond = (*_TALK_CONDITIONS, AbsentCondition, DuringCondition)
     roles = find_roles(rule.when)
@@ -184,7 +192,7 @@ def _find_listeners(
 def _find_early(rules: Sequence[Rule], cues: CueBook) -> dict[Cue, tuple[int, ...]]:
     early: dict[Cue, tuple[int, ...]] = {}
     for number, rule in enumerate(rules):
-        if rule.early and isinstance(rule.when, _LEG_CONDITIONS):
-            cue = cues.numbers[rule.when]  # type: ignore[index] # narrowed by the line above
+        if rule.early and _is_of_leg(rule.when):
+            cue = cues.numbers[rule.when]
             early[cue] = (*early.get(cue, ()), number)
     return early

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
-import msgspec
 import yaml
 
 from qa_service.contract.info import AttributeValue
@@ -86,7 +85,6 @@ _NOTHING: Final = SilenceCondition(of="call", longer_than_ms=1)
 """Stands in for a condition that cannot be read, until the document is refused."""
 
 Reader: TypeAlias = Callable[["RuleReader", yaml.Node], Condition]
-Found = TypeVar("Found")
 
 
 def read_rules(source: str, name: str) -> tuple[Rule, ...]:
@@ -142,7 +140,9 @@ class RuleReader:
             optional=("audience", "where", "early", "incident"),
         )
         when = self.read_condition(fields["when"], "'when'") if "when" in fields else _NOTHING
-        severity = document.read_choice(fields.get("severity"), "a severity", SEVERITIES, "low")
+        severity: Severity = document.read_choice(
+            fields.get("severity"), "a severity", SEVERITIES, default="low"
+        )
         calm = 0 if isinstance(when, SilenceCondition) else CLOSE_AFTER_MS
         close_after_ms, cooldown_ms, escalate = self._read_incident(fields.get("incident"), calm, severity)
         return Rule(
@@ -190,9 +190,7 @@ class RuleReader:
         if node is None:
             return calm, 0, ()
         document = self._document
-        fields = document.read_mapping(
-            node, "'incident'", optional=("close_after", "cooldown", "escalate")
-        )
+        fields = document.read_mapping(node, "'incident'", optional=("close_after", "cooldown", "escalate"))
         steps = document.read_list(fields.get("escalate"), "escalations")
         escalate = tuple(map(self._read_escalation, steps))
         severities = [severity, *(step.severity for step in escalate)]
@@ -246,9 +244,7 @@ class RuleReader:
         }
         return Where(**told, attributes=self._read_attributes(attributes))
 
-    def _read_attributes(
-        self, node: yaml.Node | None
-    ) -> tuple[tuple[str, tuple[AttributeValue, ...]], ...]:
+    def _read_attributes(self, node: yaml.Node | None) -> tuple[tuple[str, tuple[AttributeValue, ...]], ...]:
         if node is None:
             return ()
         if not isinstance(node, yaml.MappingNode) or not node.value:
@@ -477,7 +473,10 @@ class RuleReader:
             node, "'speech_rate'", required=("leg",), optional=("faster_than", "slower_than", "in")
         )
         self._need_some(node, fields, "'speech_rate'", ("faster_than", "slower_than"))
-        faster, slower = self._read_pace(fields.get("faster_than")), self._read_pace(fields.get("slower_than"))
+        faster, slower = (
+            self._read_pace(fields.get("faster_than")),
+            self._read_pace(fields.get("slower_than")),
+        )
         needed, window = self._read_window(fields.get("in"))
         return SpeechRateCondition(
             leg=self._read_speaker(fields),
@@ -492,7 +491,9 @@ class RuleReader:
     def _read_pace(self, node: yaml.Node | None) -> dict[str, int]:
         paces: dict[str, int] = {}
         for each in self._items(node):
-            match = self._document.read_match(each, "a pace a minute such as: 200 words, 350 characters", _PACE)
+            match = self._document.read_match(
+                each, "a pace a minute: 200 words, or 350 characters", _PACE
+            )
             if match is not None:
                 paces[match[2]] = int(match[1])
         return paces
@@ -542,9 +543,7 @@ class RuleReader:
     def read_interruption(self, node: yaml.Node) -> Condition:
         """Read ``interruption``, several of which are a repetition."""
         document = self._document
-        fields = document.read_mapping(
-            node, "'interruption'", required=("by",), optional=("times", "within")
-        )
+        fields = document.read_mapping(node, "'interruption'", required=("by",), optional=("times", "within"))
         once = InterruptionCondition(
             by=document.read_choice(fields.get("by"), "who interrupts", SIDES, "agent")
         )
@@ -703,7 +702,7 @@ class RuleReader:
         for key in ("leg_start", "first_utterance"):
             if key in fields:
                 role = self._document.read_choice(fields[key], "whose", SPEAKERS, "any")
-                return Anchor(at=key, role=role)  # type: ignore[arg-type] # one of the two
+                return Anchor(at=key, role=role)
         return Anchor(at="condition", what=condition)
 
     def _read_within(self, node: yaml.Node | None) -> Window:
@@ -723,14 +722,10 @@ class RuleReader:
         return times
 
     def _read_longer_than(self, fields: Fields) -> int:
-        return self._document.read_duration(
-            fields.get("longer_than"), "'longer_than'", 1, allow_zero=False
-        )
+        return self._document.read_duration(fields.get("longer_than"), "'longer_than'", 1, allow_zero=False)
 
     def _read_after(self, fields: Fields) -> int:
-        return self._document.read_duration(
-            fields.get("after"), "'after'", ENOUGH_SPEECH_MS, allow_zero=True
-        )
+        return self._document.read_duration(fields.get("after"), "'after'", ENOUGH_SPEECH_MS, allow_zero=True)
 
     def _read_speaker(self, fields: Fields) -> Speaker:
         return self._document.read_choice(fields.get("leg"), "who says it", SPEAKERS, "any")
@@ -750,7 +745,8 @@ class RuleReader:
         fields = self._document.read_mapping(node, "phrases by name", required=("list",))
         if "list" not in fields:
             return ()
-        name = self._document.read_choice(fields["list"], "the name of a list", tuple(self._lists) or ("lists:",), "")
+        known = tuple(self._lists) or ("one under 'lists'",)
+        name = self._document.read_choice(fields["list"], "the name of a list", known, "")
         return self._lists.get(name, ())
 
     def _read_phrase(self, node: yaml.Node) -> str:

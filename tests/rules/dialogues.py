@@ -55,9 +55,7 @@ class Dialogue:
         return self.add(leg, at_ms, at_ms, body)
 
     def update(self, leg: str, role: Any, **described: Any) -> Dialogue:
-        body = LegUpdated(
-            role=role, role_is_explicit=True, emotion_policy="on", source_offset=0, **described
-        )
+        body = LegUpdated(role=role, role_is_explicit=True, emotion_policy="on", source_offset=0, **described)
         return self.add(leg, self._ends[leg], self._ends[leg], body)
 
     def say(self, leg: str, text: str, start_ms: int, end_ms: int, **changes: Any) -> Dialogue:

@@ -168,7 +168,10 @@ def draw_rule_set(random: Random, size: int = 3) -> RuleSet:
     while True:
         lines = []
         for number in range(size):
-            when, incident = draw_condition(random, random.choice((0, 1, 1, 2, 2, 3))), random.choice(INCIDENTS)
+            when, incident = (
+                draw_condition(random, random.choice((0, 1, 1, 2, 2, 3))),
+                random.choice(INCIDENTS),
+            )
             # The oracle knows no silence alone that is for some calls only; test_engine has its case.
             has_where = random.random() < 0.15 and not when.startswith("silence")
             where = f", where: {random.choice(WHERE)}" if has_where else ""

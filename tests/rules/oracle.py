@@ -251,8 +251,7 @@ class World:
     def was_there(self, roles: frozenset[str], since: float, until: Instant) -> bool:
         """Tell whether anyone in some role was there."""
         return any(
-            end > since and ("any" in roles or role in roles)
-            for _, end, role in self.roles_over_time(until)
+            end > since and ("any" in roles or role in roles) for _, end, role in self.roles_over_time(until)
         )
 
     def is_for(self, where: lang.Where, at: Instant) -> bool:
@@ -306,7 +305,8 @@ def _roles(condition: Any) -> frozenset[str]:
 def _judge(rule: Rule, world: World) -> set[Incident]:
     found: set[Incident] = set()
     hits = [
-        hit for hit in find(rule.when, world)
+        hit
+        for hit in find(rule.when, world)
         if rule.where == lang.Where() or world.is_for(rule.where, hit.instant)
     ]
     marks: list[tuple[Instant, Hit | None]] = [(hit.instant, hit) for hit in hits]
@@ -543,8 +543,7 @@ def _find_speech_rate(condition: Any, world: World) -> list[Hit]:
         paces = [len(e.body.text.split()) * 60_000 / (e.end - e.told_start) for e in said]
         faster, slower = condition.faster_than_words, condition.slower_than_words
         counts = [
-            (faster is not None and pace > faster) or (slower is not None and pace < slower)
-            for pace in paces
+            (faster is not None and pace > faster) or (slower is not None and pace < slower) for pace in paces
         ]
         hits += _in_window(said, counts, condition.needed, condition.window)
     return hits
@@ -608,10 +607,7 @@ def _find_both_near(
     within, ordered = condition.within_words, condition.ordered
     for position, each in enumerate(said):
         a, b = spans(condition.a, each), spans(condition.b, each)
-        inside = [
-            x for x in a
-            if any(_distance(x, y) < within and (y[0] >= x[1] or not ordered) for y in b)
-        ]
+        inside = [x for x in a if any(_distance(x, y) < within and (y[0] >= x[1] or not ordered) for y in b)]
         if inside:
             first, last = inside[0][0] - offsets[each.ordinal], inside[-1][0] - offsets[each.ordinal]
             hits.append(_of(each, first=first, last=last))
@@ -685,7 +681,15 @@ def _find_not_near(  # noqa: PLR0917 - called once
         each, at = found[-1]
         start = instant[0]
         hits.append(
-            _of(each, pieces=[said for said, _ in found], floor=found[0][0], instant=instant, start=start, first=at, last=at)
+            _of(
+                each,
+                pieces=[said for said, _ in found],
+                floor=found[0][0],
+                instant=instant,
+                start=start,
+                first=at,
+                last=at,
+            )
         )
     return hits
 
@@ -716,9 +720,7 @@ def _find_silence(condition: Any, world: World) -> list[Hit]:
             if until > due and due < world.end:
                 place = (due, "", 0)
                 piece = (place, (None, int(since), int(due)), f"@{int(due)}")
-                hits.append(
-                    Hit((due + 1, 0, "", 0), int(due), due, int(due), place, place, (piece,))
-                )
+                hits.append(Hit((due + 1, 0, "", 0), int(due), due, int(due), place, place, (piece,)))
     return hits
 
 
@@ -1257,7 +1259,10 @@ def _judge_runs(  # noqa: PLR0917 - called twice
         is_open = not is_over and (lasts or deadline > frontier)
         closed = None if is_open else min(deadline, frontier)
         severity = _grow(
-            rule, opened_ms, len(evidence) - 1, frontier if closed is None else closed,
+            rule,
+            opened_ms,
+            len(evidence) - 1,
+            frontier if closed is None else closed,
             math.inf if lasts else deadline,
         )
         found.add(_make(rule, anchor, opened_ms, closed, [] if is_open else evidence, severity))
