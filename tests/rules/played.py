@@ -44,6 +44,12 @@ def read_cases(theme: str) -> tuple[Case, ...]:
     return tuple(Case(**case) for case in document["tests"])
 
 
+@cache
+def read_ordinary() -> tuple[Case, ...]:
+    document = yaml.safe_load((FOLDER / "ordinary.yaml").read_text(encoding="utf-8"))
+    return tuple(Case(rule="", test="ordinary", raises=False, **call) for call in document["calls"])
+
+
 def play(case: Case) -> list[LogEntry]:
     """Lay the lines out in time, one after the other where they do not say when; redacted as in a call."""
     dialogue, redactor = Dialogue().begin(), Redactor()

@@ -14,7 +14,7 @@ from qa_service.rules.library import THEMES, LibraryRule, excerpt, read_library,
 from qa_service.rules.phrases import compile_phrase, read_words
 from qa_service.rules.ruleset import RuleSet, default_rule_set, load_rule_set
 from tests.rules.dialogues import CALL
-from tests.rules.played import Case, play, read_cases
+from tests.rules.played import Case, play, read_cases, read_ordinary
 
 LIBRARY = read_library()
 CASES = [case for theme in THEMES for case in read_cases(theme)]
@@ -67,6 +67,15 @@ def test_a_rule_is_raised_by_its_dialogues_and_not_by_the_near_misses(rule):
 
     assert wrong == []
     assert {case.raises for case in cases} == {True, False}
+
+
+@pytest.mark.parametrize("case", read_ordinary(), ids=lambda case: case.language)
+def test_a_call_that_went_well_raises_no_rule_at_all(case):
+    call = load_rule_set(excerpt(), "all.yaml").start(CALL)
+
+    changes = [change for entry in play(case) for change in call.feed(entry)]
+
+    assert [(change.rule_id, change.state) for change in changes] == []
 
 
 @pytest.mark.parametrize("rule", [each for each in LIBRARY if each.languages], ids=lambda each: each.rule.id)
