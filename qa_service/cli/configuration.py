@@ -67,6 +67,7 @@ def worker_options(settings: Settings) -> WorkerOptions:
         owner_name=f"{socket.gethostname()}:{getpid()}",
         start_from_earliest=settings.start_from == "earliest",
         max_legs=settings.max_legs,
+        max_lag_s=settings.max_lag_s,
         shutdown_grace_s=settings.shutdown_grace_s,
         dlq_max_run=settings.dlq_max_run,
         dlq_max_ratio=settings.dlq_max_ratio,

@@ -578,3 +578,39 @@ def test_paused_frames_read_again_are_no_contradiction() -> None:
     successor.take(*paused)
 
     assert set(successor.outcomes) == {"repeated"}
+
+
+def test_audio_that_is_given_up_becomes_gaps_and_opens_no_session() -> None:
+    desk = Desk()
+    desk.call.give_up_audio(on=True, now=0.0)
+    desk.take(start()).speak(range(50)).take(LegPause("customer", ORIGIN_TS)).speak(range(50, 75))
+    desk.take(LegResume("customer", ORIGIN_TS)).speak(range(75, 100))
+    desk.call.give_up_audio(on=True, now=1.0)
+    desk._collect()
+    assert desk.call.live_legs == 1
+    assert desk.call.served_legs == 0
+    assert desk.call.first_uncovered_offset is None
+    assert not [action for action in desk.actions if isinstance(action, OpenSession)]
+
+    desk.speak(range(100, 150))
+    desk.call.give_up_audio(on=False, now=2.0)
+    desk.speak(range(150, 200))
+
+    assert [(gap.reason, gap.start_pos // 160, gap.end_pos // 160) for gap in desk.bodies(Gap)] == [
+        ("capacity", 0, 50),
+        ("paused", 50, 75),
+        ("capacity", 75, 100),
+        ("capacity", 100, 150),
+    ]
+    assert len([action for action in desk.actions if isinstance(action, OpenSession)]) == 1
+    assert desk.call.served_legs == 1
+    assert desk.call.leg_row("customer").covered_seq == 149
+
+
+def test_a_leg_whose_audio_is_given_up_ends_with_its_gap_told() -> None:
+    desk = Desk()
+    desk.call.give_up_audio(on=True, now=0.0)
+    desk.take(start()).speak(range(50)).take(LegStop("customer", ORIGIN_TS), CallEnd(ORIGIN_TS))
+
+    assert [gap.reason for gap in desk.bodies(Gap)] == ["capacity"]
+    assert len(desk.bodies(CallEnded)) == 1
