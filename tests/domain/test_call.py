@@ -614,3 +614,42 @@ def test_a_leg_whose_audio_is_given_up_ends_with_its_gap_told() -> None:
 
     assert [gap.reason for gap in desk.bodies(Gap)] == ["capacity"]
     assert len(desk.bodies(CallEnded)) == 1
+
+
+def test_a_leg_that_comes_back_after_a_minute_goes_on_where_its_coverage_ends() -> None:
+    desk = spoken_by(start()).speak(range(50))
+    desk.tick(70).tick(1).hear(SessionFinished()).tick(1)
+    assert [ended.reason for ended in desk.bodies(LegEnded)] == ["idle"]
+    assert desk.call.ended
+
+    desk.speak(range(3550, 3600))  # 70 s further on, with frame numbers that say so
+
+    assert not desk.call.ended
+    assert desk.call.live_legs == 1
+    assert len(desk.bodies(LegStarted)) == 2
+
+
+def test_a_clock_that_jumps_moves_nothing() -> None:
+    steady, jumping = Desk(), Desk()
+    for desk, jump in ((steady, 0), (jumping, 3_600_000)):
+        desk.take(start())
+        for index in range(100):
+            record = frame(index, word(1))
+            jumped = record.ts + (jump if index % 2 else -jump) * (index > 9)
+            desk.take(msgspec.structs.replace(record, ts=jumped))
+        desk.hear(SpeechStarted("a", 0), SpeechStopped("a", 1500), Completed("a", "hello"))
+
+    assert steady.entries == jumping.entries
+    assert steady.call.leg_row("customer") == jumping.call.leg_row("customer")
+
+
+def test_a_final_that_comes_after_the_leg_has_ended_is_void() -> None:
+    desk = spoken_by(start()).speak(range(50)).take(LegStop("customer", ORIGIN_TS))
+    desk.hear(SessionFinished())
+    before = list(desk.entries)
+
+    desk.call.receive("customer", 1, Completed("late", "hello"), now=desk.now, at_ms=5)
+    desk._collect()
+
+    assert desk.entries == before
+    assert desk.call.parties["customer"].leg.ended

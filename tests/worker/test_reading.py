@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from qa_service.protocol.events import SessionFinished
 from qa_service.rules.ruleset import default_rule_set
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.testing.store import MemoryStore
+from qa_service.worker.consumer import MAX_POLL_RECORDS
 from qa_service.worker.outage import Outage
 from qa_service.worker.reading import (
     LOOK_FOR_OLD_EVERY_S,
@@ -379,3 +381,42 @@ async def test_without_a_bound_audio_waits_for_capacity_for_ever(place: Place) -
     place.clock.now += 10_000
 
     assert place.review(is_full=True) == "capacity"
+
+
+async def test_five_thousand_calls_that_start_in_one_second_are_taken_without_a_loss(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def know_nothing(_call_id: str) -> None:
+        """The store in memory goes over all it holds for one call."""
+
+    monkeypatch.setattr(place.store, "load_call", know_nothing)
+    calls = 5000
+    records = [fetched(index, start(), f"call-{index}") for index in range(calls)]
+    records += [fetched(calls + index, frame(0), f"call-{index}") for index in range(calls)]
+    rounds = 0
+
+    async def go_round() -> None:
+        nonlocal rounds
+        while True:
+            await asyncio.sleep(0)
+            rounds += 1
+
+    others = asyncio.create_task(go_round())
+    with capture_logs():
+        for poll in range(0, len(records), MAX_POLL_RECORDS):
+            await place.reader.take(records[poll : poll + MAX_POLL_RECORDS])
+    others.cancel()
+    core, sessions = place.reader.owner.core, place.reader.owner._sessions
+    core.tick(now=place.clock.monotonic() + 2, read_until=place.clock.monotonic() + 2)
+    place.reader.owner.step()
+
+    assert isinstance(sessions, NotedSessions)
+    assert core.live_legs == calls
+    assert len(sessions.opened) == calls  # each waits for its token in the pool: see tests/asr/test_rate.py
+    with capture_logs():
+        assert await place.reader.owner.flush(60.0)
+    assert len(place.store.calls) == calls
+    assert (
+        place.store.claims[PARTITION.topic, PARTITION.partition].next_offset == calls
+    )  # no frame is covered
+    assert rounds > len(records) // MAX_POLL_RECORDS
