@@ -133,7 +133,7 @@ def own_assignor() -> type[StickyPartitionAssignor]:
     it once had as strongly as its present owner. Here the leader stamps each share with a generation.
     """
 
-    class OwnAssignor(StickyPartitionAssignor):
+    class OwnAssignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka publishes no types
         @classmethod
         def assign(
             cls, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]

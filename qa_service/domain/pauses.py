@@ -57,11 +57,13 @@ class Pauses:
                 kept.append(piece)
         return kept
 
-    def close(self) -> list[Piece]:
+    def close(self) -> list[Hole]:
         """Return the hole as far as it is known, if it has any length; one that goes on begins anew."""
         hole = self.hole
         if hole is None:
             return []
-        goes_on = "paused" if self.paused else "capacity" if self.gives_up else None
-        self.hole = Hole(hole.end, 0, goes_on) if goes_on is not None else None
+        if self.paused:
+            self.hole = Hole(hole.end, 0, "paused")
+        else:
+            self.hole = Hole(hole.end, 0, "capacity") if self.gives_up else None
         return [hole] if hole.samples else []

@@ -15,7 +15,7 @@ FRAME_MS = 200
 FRAME = RATE * FRAME_MS // 1000
 HOURS = 10
 TURN_S = 20
-HOLD_S = 600
+HOLD_S = 1800
 """Of each hour, in one piece: nothing is sent."""
 
 
