@@ -180,6 +180,7 @@ class Leg:
         if self.ended or self._ending is not None:
             return
         self._flush(now=now)
+        self.settle_given_up(now=now)
         for pause in self._pauses.close():
             self._keep(pause, now=now)
         self._ending = reason

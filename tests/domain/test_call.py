@@ -19,7 +19,16 @@ from qa_service.contract.records import (
 )
 from qa_service.domain.actions import AbandonSession, FinishSession, OpenSession
 from qa_service.domain.call import Call, CallPolicy
-from qa_service.domain.entries import CallEnded, Gap, LegEnded, LegStarted, LegUpdated, LogEntry, Utterance
+from qa_service.domain.entries import (
+    CallEnded,
+    Gap,
+    LegEnded,
+    LegStarted,
+    LegUpdated,
+    LogEntry,
+    Quiet,
+    Utterance,
+)
 from qa_service.domain.writes import StoredCall
 from qa_service.protocol.events import (
     Completed,
@@ -610,9 +619,10 @@ def test_audio_that_is_given_up_becomes_gaps_and_opens_no_session() -> None:
 def test_a_leg_whose_audio_is_given_up_ends_with_its_gap_told() -> None:
     desk = Desk()
     desk.call.give_up_audio(on=True, now=0.0)
-    desk.take(start()).speak(range(50)).take(LegStop("customer", ORIGIN_TS), CallEnd(ORIGIN_TS))
+    desk.take(start()).speak(range(5)).take(LegStop("customer", ORIGIN_TS), CallEnd(ORIGIN_TS))
 
-    assert [gap.reason for gap in desk.bodies(Gap)] == ["capacity"]
+    assert [(gap.reason, gap.end_pos) for gap in desk.bodies(Gap)] == [("capacity", 5 * FRAME)]
+    assert desk.bodies(Quiet) == []
     assert len(desk.bodies(CallEnded)) == 1
 
 
