@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from qa_service.backoff import Backoff
@@ -31,6 +32,9 @@ from qa_service.backoff import Backoff
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from aiokafka.cluster import ClusterMetadata
+    from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
 _log = structlog.get_logger(__name__)
 
@@ -112,13 +116,44 @@ def make_consumer(
         "group_instance_id": group_instance_id,
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
-        "partition_assignment_strategy": (StickyPartitionAssignor,),
+        "partition_assignment_strategy": (own_assignor(),),
         "session_timeout_ms": int(session_timeout_s * 1000),
         # Three heartbeats may be lost before a member counts as dead.
         "heartbeat_interval_ms": int(session_timeout_s * 1000 / 3.5),
         "fetch_max_wait_ms": config.fetch_wait_ms,
     }
     return AIOKafkaConsumer(*topics, **_connection(config), **(settings | options))
+
+
+def own_assignor() -> type[StickyPartitionAssignor]:
+    """The sticky assignor with a memory of its own, in which generations count.
+
+    aiokafka keeps on the class what a member owned last, so consumers of one process would take each other's
+    share for theirs; and it tells that class no generation, so whoever was frozen and comes back claims what
+    it once had as strongly as its present owner. Here the leader stamps each share with a generation.
+    """
+
+    class OwnAssignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka publishes no types
+        @classmethod
+        def assign(
+            cls, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
+        ) -> dict[str, ConsumerProtocolMemberAssignment]:
+            known = (cls.parse_member_metadata(metadata).generation for metadata in members.values())
+            stamp = max(1, *(generation + 1 for generation in known)).to_bytes(4)
+            shares = super().assign(cluster, members)
+            return {
+                member: ConsumerProtocolMemberAssignment(share.version, share.assignment, stamp)
+                for member, share in shares.items()
+            }
+
+        @classmethod
+        def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
+            super().on_assignment(assignment)
+            # A leader of another make stamps nothing.
+            stamp = assignment.user_data
+            cls.generation = int.from_bytes(stamp) if stamp else cls.DEFAULT_GENERATION_ID
+
+    return OwnAssignor
 
 
 def make_admin(config: KafkaConfig) -> AIOKafkaAdminClient:

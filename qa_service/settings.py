@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     max_legs: int = Field(
         default=500, gt=0, description="Legs one worker holds; beyond, records wait in Kafka."
     )
+    max_lag_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="Age at which audio that waits since a worker is at QA_MAX_LEGS is given up, as gap "
+        "capacity. 0: never.",
+    )
     leg_idle_s: float = Field(
         default=60.0, gt=0, description="Record time without a record of a leg that ends it."
     )

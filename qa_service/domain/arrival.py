@@ -58,7 +58,7 @@ class Hole(Struct, frozen=True, gc=False):
 
     pos: int
     samples: int
-    reason: Literal["not_sent", "lost", "offset_lost", "paused"]
+    reason: Literal["not_sent", "lost", "offset_lost", "paused", "capacity"]
 
     @property
     def end(self) -> int:
@@ -118,6 +118,11 @@ class FrameOrder:
     def note_deleted_records(self) -> None:
         """Records that were never read are gone: what is missing next is missing for that."""
         self._unread_after = max((frame.end for frame in self._held), default=self.next_pos)
+
+    @property
+    def newest_seq(self) -> int | None:
+        """Number of the newest frame that was passed on."""
+        return None if self.next_seq is None else self.next_seq - 1
 
     @property
     def may_miss_its_end(self) -> bool:

@@ -89,6 +89,8 @@ class Call:
         self.parties: dict[str, Party] = {}
         self.is_ending = False
         """``call_end`` was seen."""
+        self.gives_up = False
+        """Whether the audio of its legs is given up (reason ``capacity``)."""
         self.begun_at: int | None = None
         """Record it began with; None: it was taken up as it was stored."""
         self._policy = policy
@@ -105,18 +107,10 @@ class Call:
 
     @classmethod
     def begin(
-        cls,
-        call_id: str,
-        offset: int,
-        *,
-        origin_ts: int,
-        rule_set_hash: str,
-        rules: CallRules,
-        policy: CallPolicy,
+        cls, call_id: str, *, origin_ts: int, rule_set_hash: str, rules: CallRules, policy: CallPolicy
     ) -> Call:
-        """Open a call that was never seen before, with the record at ``offset``."""
+        """Open a call that was never seen before."""
         call = cls(call_id, origin_ts=origin_ts, rule_set_hash=rule_set_hash, rules=rules, policy=policy)
-        call.begun_at = offset
         call._log.add(None, 0, 0, CallStarted(rule_set_hash, origin_ts))
         return call
 
@@ -196,6 +190,17 @@ class Call:
             if not party.leg.ended:
                 party.leg.note_deleted_records()
 
+    def give_up_audio(self, *, on: bool, now: float) -> None:
+        """Keep no audio of any leg, or keep it again; what was given up so far becomes gaps."""
+        self.gives_up = on
+        for party in self.parties.values():
+            if on:
+                party.leg.begin_giving_up()
+                party.leg.settle_given_up(now=now)
+            else:
+                party.leg.end_giving_up(now=now)
+            self._collect(party)
+
     def let_go(self, reason: str, *, now: float) -> None:
         """Give the sessions of all legs up; the call is somebody else's."""
         for party in self.parties.values():
@@ -249,6 +254,11 @@ class Call:
     def live_legs(self) -> int:
         """Legs that have not ended."""
         return sum(not party.leg.ended for party in self.parties.values())
+
+    @property
+    def served_legs(self) -> int:
+        """Legs that have not ended, and whose audio is not given up."""
+        return sum(party.leg.is_served for party in self.parties.values())
 
     @property
     def awaits_results(self) -> bool:
@@ -313,6 +323,8 @@ class Call:
         if not party.has_audio:
             paused = party.leg.paused
             party.leg = Leg(codec=record.codec, rate=record.rate, paused=paused, limits=self._policy.limits)
+            if self.gives_up:
+                party.leg.begin_giving_up()
             party.anchor(record.ts - self.origin_ts, 0)
         party.leg.codec = record.codec
         if was_over:
@@ -401,6 +413,8 @@ class Call:
         else:
             party.anchor(ts - self.origin_ts, audio.pos, begins_at=_beginning(audio))
         party.is_anchored = is_anchored
+        if self.gives_up:
+            party.leg.begin_giving_up()
         self._log_opened(party, offset)
         return party
 

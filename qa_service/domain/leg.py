@@ -142,12 +142,34 @@ class Leg:
         """Neither send nor keep audio from here on."""
         if not self.paused:
             self._flush(now=now)
+            self.settle_given_up(now=now)
             self._pauses.begin(self.received_until)
 
     def resume(self, *, now: float) -> None:
         """Go on with audio."""
         self._keep_all(self._order.flush(), now=now)  # still part of the pause, whatever it waits for
+        self.settle_given_up(now=now)
         self._pauses.end()
+
+    def begin_giving_up(self) -> None:
+        """Keep no audio from here on: nobody can follow, and it has grown too old."""
+        if not self._pauses.gives_up:
+            self._pauses.begin_giving_up(self.received_until)
+
+    def end_giving_up(self, *, now: float) -> None:
+        """Keep audio again."""
+        self.settle_given_up(now=now)
+        self._pauses.end_giving_up()
+
+    def settle_given_up(self, *, now: float) -> None:
+        """Release what was given up since the last time, as one gap."""
+        if not self._pauses.gives_up:
+            return
+        for hole in self._pauses.close():
+            if self._feed is not None or self._coverage.retained.samples or hole.reason != "capacity":
+                self._keep(hole, now=now)
+            else:
+                self._coverage.give_up(hole.end, "capacity", newest_seq=self._order.newest_seq)
 
     def note_deleted_records(self) -> None:
         """Records were deleted before they were read, and this leg's may be among them."""
@@ -158,6 +180,7 @@ class Leg:
         if self.ended or self._ending is not None:
             return
         self._flush(now=now)
+        self.settle_given_up(now=now)
         for pause in self._pauses.close():
             self._keep(pause, now=now)
         self._ending = reason
@@ -253,6 +276,11 @@ class Leg:
         return self._pauses.paused
 
     @property
+    def is_served(self) -> bool:
+        """Whether it has not ended, and its audio is not given up."""
+        return not self.ended and not self._pauses.gives_up
+
+    @property
     def recognition(self) -> Recognition | None:
         """The session that lives, or is waited for."""
         return None if self._feed is None else self._feed.recognition
@@ -275,9 +303,10 @@ class Leg:
     @property
     def pause_is_released(self) -> bool:
         """Whether nothing is left to tell of any pause: none goes on, and every gap is covered."""
-        return self._pauses.hole is None and not any(
-            hole.reason == "paused" for hole in self._coverage.retained.holes_before(self.received_until)
-        )
+        holes = self._coverage.retained.holes_before(self.received_until)
+        if self._pauses.hole is not None:
+            holes.append(self._pauses.hole)
+        return not any(hole.reason == "paused" for hole in holes)
 
     @property
     def has_uncovered_audio(self) -> bool:

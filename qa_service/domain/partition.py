@@ -90,6 +90,8 @@ class Partition:
         self._ended_at: dict[str, float] = {}
         self._strays: dict[str, None] = {}
         """Calls that belong to another partition, in the order in which they were met."""
+        self._gives_up = False
+        """Whether audio is given up for lack of capacity."""
         self._owed: dict[str, tuple[int, int]] = {}
         """Records of strays that were taken before it was known, from one to before the other."""
         self._actions: list[tuple[LegKey, Action]] = []
@@ -123,6 +125,8 @@ class Partition:
         self._calls[row.call_id] = Call.restore(
             stored, rules=self._rules.start(row.rule_set_hash, row.call_id), policy=self._policy
         )
+        if self._gives_up:
+            self._calls[row.call_id].give_up_audio(on=True, now=0.0)  # its legs have nothing to tell yet
 
     def handle(self, record: CallRecord, offset: int, *, record_ms: int, now: float) -> Outcome:
         """Take the record at ``offset``; raises ContractViolation, after which the record counts as read."""
@@ -136,7 +140,8 @@ class Partition:
                 raise stray_violation(record.call_id)
             if isinstance(record.record, CallEnd | LegStop | LegResume):
                 return "without_effect"
-            call = self._begin(record, offset)
+            call = self._begin(record)
+            call.begun_at, call.gives_up = offset, self._gives_up
             outcome = call.handle(record.record, offset, record_ms=self._record_ms, now=now)
             self._calls[record.call_id] = call  # not before: a record that is refused begins no call
         else:
@@ -148,6 +153,13 @@ class Partition:
     def skip(self, offset: int) -> None:
         """Count a record as read that brought nothing (it went to the dead-letter topic)."""
         self.position = max(self.position, offset + 1)
+
+    def give_up_audio(self, *, on: bool, now: float) -> None:
+        """Keep no audio of any call from here on, or keep it again; what was given up so far becomes gaps."""
+        self._gives_up = on
+        for call in self._calls.values():
+            call.give_up_audio(on=on, now=now)
+            self._gather(call, now=now)
 
     def lose_before(self, offset: int) -> None:
         """Go on at ``offset``: what was not read before it has been deleted."""
@@ -261,6 +273,11 @@ class Partition:
         return sum(call.live_legs for call in self._calls.values())
 
     @property
+    def served_legs(self) -> int:
+        """Legs that have not ended, and whose audio is not given up."""
+        return sum(call.served_legs for call in self._calls.values())
+
+    @property
     def is_far_behind(self) -> bool:
         """Whether reading on would soon overflow the buffer of a leg: better let records wait in Kafka."""
         return any(call.is_far_behind for call in self._calls.values())
@@ -318,11 +335,10 @@ class Partition:
         if len(self._strays) > MOST_STRAYS:
             del self._strays[next(iter(self._strays))]
 
-    def _begin(self, record: CallRecord, offset: int) -> Call:
+    def _begin(self, record: CallRecord) -> Call:
         rule_set_hash = self._rules.current()
         return Call.begin(
             record.call_id,
-            offset,
             origin_ts=record.record.ts,
             rule_set_hash=rule_set_hash,
             rules=self._rules.start(rule_set_hash, record.call_id),

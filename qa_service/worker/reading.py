@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 import structlog
@@ -50,7 +51,7 @@ HoldReason: TypeAlias = Literal["poison", "version", "database", "dead_letters",
 
 ``poison``, ``version``: a person has to act. ``database``, ``dead_letters``: they do not answer.
 ``recogniser``: a leg's audio is far ahead of its results. ``capacity``: as many legs as the worker may hold,
-and none of them here.
+and none of them here; what waits for longer than ``max_lag_s`` is read to be given up.
 """
 
 _Content: TypeAlias = CallRecord | ContractViolation | UnknownVersion
@@ -64,6 +65,8 @@ LOOK_UPS_AT_ONCE = 4
 REVIEW_EVERY = 100
 """Records between two looks whether a leg is too far ahead of its recogniser: at most 20 s of audio (200 ms a
 frame), and a part of what the buffer of a leg still holds then."""
+LOOK_FOR_OLD_EVERY_S = 10.0
+"""A partition held for capacity is looked at as often for audio that is too old: a gap a leg each time."""
 STANDSTILL_S = 30.0
 """A partition held for a recogniser that answers, and yet covers nothing for so long, is read on: an
 utterance that does not end (hold music) is only ended by the audio that comes after it."""
@@ -80,6 +83,8 @@ class ReaderTools:
     dead_letters: DeadLetters
     dead_letters_outage: Outage
     clock: Clock
+    max_lag_s: float = 0.0
+    """Age of records at which audio that waits for capacity is given up; 0: it waits for ever."""
 
 
 class PartitionReader:
@@ -102,6 +107,11 @@ class PartitionReader:
         self._guard = guard
         self._is_assigned = False
         self._retry: tuple[HoldReason, float] | None = None
+        self._gives_up = False
+        """Whether the partition, held for capacity, is read nevertheless, to give up what is too old."""
+        self._has_told_given_up = False
+        self._look_for_old_at = 0.0
+        """When that is due again (monotonic seconds)."""
         self._standstill: tuple[int, float] | None = None
         """While a leg is far ahead of its recogniser: ``next_offset``, and since when it stands there."""
         self._reads_on = False
@@ -150,9 +160,14 @@ class PartitionReader:
         """Feed records to the core, in order, as far as that is possible now."""
         if not self.is_current:
             return
-        if self.held_for is not None:  # fetched just before the partition was held
+        if self._gives_up:
+            await self._give_up_old(records)
+        elif self.held_for is not None:  # fetched just before the partition was held
             self._go_back()
-            return
+        else:
+            await self._take(records)
+
+    async def _take(self, records: list[ConsumerRecord]) -> None:
         with self.owner.or_ended():
             decoded = [(record, _decode(record)) for record in records]
             if await self._look_up(content for _, content in decoded):
@@ -160,6 +175,33 @@ class PartitionReader:
                 self._absent.clear()
             if self.owner.is_active:
                 self.owner.step()
+
+    async def _give_up_old(self, records: list[ConsumerRecord]) -> None:
+        """Take what has waited for too long, without its audio, and let the rest wait."""
+        clock, max_lag_s = self._tools.clock, self._tools.max_lag_s
+        oldest_ms = clock.unix_ms() - max_lag_s * 1000
+        old = list(takewhile(lambda record: 0 <= record.timestamp < oldest_ms, records))
+        if old:
+            self._tell_given_up()
+            with self.owner.or_ended():
+                self.owner.core.give_up_audio(on=True, now=clock.monotonic())
+            await self._take(old)
+            with self.owner.or_ended():
+                self.owner.core.give_up_audio(on=True, now=clock.monotonic())  # as gaps, up to here
+                self.owner.step()
+        if len(old) < len(records) and self._gives_up and self.is_current:
+            waits_s = (records[len(old)].timestamp - oldest_ms) / 1000
+            self._give_back("capacity", look_after_s=max(waits_s, LOOK_FOR_OLD_EVERY_S))
+
+    def _tell_given_up(self) -> None:
+        if not self._has_told_given_up:
+            self._has_told_given_up = True
+            _log.error(
+                "audio_given_up",
+                partition=self.partition.partition,
+                older_than_s=self._tools.max_lag_s,
+                remedy="more workers, or a higher QA_MAX_LEGS; QA_MAX_LAG_S says how long audio may wait",
+            )
 
     async def _feed(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> None:
         if not await self._refuse_strays(decoded):
@@ -312,11 +354,13 @@ class PartitionReader:
             remedy="repair the producer, then restart the worker",
         )
 
-    def _give_back(self, reason: HoldReason, at: int | None = None) -> None:
+    def _give_back(
+        self, reason: HoldReason, at: int | None = None, *, look_after_s: float = LOOK_FOR_OLD_EVERY_S
+    ) -> None:
         """Leave the records that were not handled to a later poll."""
         self._go_back(at)
-        self._hold(reason)
-        if reason != "recogniser":  # that is reviewed by itself
+        self._hold(reason, look_after_s=look_after_s)
+        if reason not in ("recogniser", "capacity"):  # those are reviewed by themselves
             self._retry = reason, self._tools.clock.monotonic() + RETRY_AFTER_S
 
     def _go_back(self, at: int | None = None) -> None:
@@ -330,19 +374,29 @@ class PartitionReader:
             self._go_back()
         reason = self._reason_to_wait(is_full=is_full, recogniser_answers=recogniser_answers)
         if reason == self.held_for:
+            if reason == "capacity" and not self._gives_up:
+                self._look_for_old()
             return
         if reason is not None:
             self._hold(reason)
         else:
             self._read()
 
+    def _look_for_old(self) -> None:
+        """Read on although there is no capacity, to give up what has waited for too long."""
+        if self._tools.max_lag_s and self._tools.clock.monotonic() >= self._look_for_old_at:
+            self._gives_up = True
+            self._tools.consumer.resume(self.partition)
+
     def _read(self) -> None:
-        self.held_for = None
+        self.held_for, self._gives_up, self._has_told_given_up = None, False, False
+        self.owner.core.give_up_audio(on=False, now=self._tools.clock.monotonic())
         self.reads_since = self._tools.clock.monotonic()
         self._tools.consumer.resume(self.partition)
 
-    def _hold(self, reason: HoldReason) -> None:
-        self.held_for = reason
+    def _hold(self, reason: HoldReason, *, look_after_s: float = LOOK_FOR_OLD_EVERY_S) -> None:
+        self.held_for, self._gives_up = reason, False
+        self._look_for_old_at = self._tools.clock.monotonic() + look_after_s
         self._tools.consumer.pause(self.partition)
 
     def _reason_to_wait(self, *, is_full: bool, recogniser_answers: bool) -> HoldReason | None:
@@ -358,7 +412,7 @@ class PartitionReader:
             self._retry = None
         if self._is_behind(now, recogniser_answers=recogniser_answers):
             return "recogniser"
-        if is_full and not self.owner.core.live_legs:
+        if is_full and not self.owner.core.served_legs:
             return "capacity"
         return None
 
