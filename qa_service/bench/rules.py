@@ -1,8 +1,8 @@
 """How many log entries a second the rules of one core judge.
 
-The rule set is taken several times over, under other ids, against calls in English, Chinese and Japanese whose
-texts are made of sentences, some of which a rule is about. Every entry of a log counts as an event: a mix
-as calls have it, with a step of coverage a second while a side listens.
+The rule set is taken several times over, under other ids, against calls in English, Chinese and Japanese,
+whose texts are made of sentences, some of which a rule is about. Every entry of a log counts as an event: a
+mix as calls have it, with a step of coverage a second while a side listens.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from random import Random
 from typing import Any, Final
@@ -29,6 +30,7 @@ from qa_service.domain.entries import (
     Utterance,
 )
 from qa_service.domain.identities import utterance_id
+from qa_service.protocol.events import Emotion
 from qa_service.rules.ruleset import RuleSet, load_rule_set
 
 TIMES_OVER: Final = 4
@@ -37,42 +39,7 @@ LEAST_EVENTS_PER_SECOND: Final = 10_000
 MATCHING_SHARE: Final = 0.12
 """Of the utterances that are made, how many a rule is about."""
 
-_PLAIN: Final = {
-    "en": (
-        "well I looked at the letter you sent me on Monday and I did not understand the second page",
-        "could you tell me when the technician is going to be at our house",
-        "yes that is right, the name on the account is the same as on the bill",
-        "one moment please, I am opening your file right now",
-        "the router in the hall has been blinking since yesterday evening",
-        "I can see two orders from last month, which of them do you mean",
-    ),
-    "zh": (
-        "你好，我上个星期收到了一封信，里面的第二页我看不太明白",
-        "请问技术人员什么时候到我们家来，因为我们白天都要上班",
-        "好的，请您稍等一下，我现在就帮您打开资料看一下",
-        "家里的路由器从昨天晚上开始就一直在闪灯，网络也很慢",
-        "我这里看到您上个月有两个订单，您说的是哪一个呢",
-    ),
-    "ja": (
-        "先週届いた手紙の二枚目がよく分からなかったのでお電話しました",
-        "技術の方はいつ頃うちに来ていただけるのでしょうか",
-        "少々お待ちください、ただいまお客様の情報を確認しております",
-        "昨日の夜からルーターのランプがずっと点滅しているんです",
-        "先月のご注文が二件ございますが、どちらのことでしょうか",
-    ),
-}
-_TELLING: Final = {
-    "en": (
-        "I want to cancel my contract right now",
-        "let me speak to your manager please",
-        "I guarantee you that this will never happen again",
-        "this is ridiculous, I will call my lawyer",
-        "thank you for calling, goodbye",
-        "we can offer you a discount of twenty percent",
-    ),
-    "zh": ("我想取消我的合同", "请让你们经理来接电话", "我保证不会再发生", "我要投诉你们公司", "我们可以给您优惠"),
-    "ja": ("契約を解約したいんです", "責任者に代わってください", "必ず返金すると保証します", "消費者センターに相談します"),
-}
+_FEELINGS: Final[tuple[Emotion, ...]] = ("neutral", "neutral", "neutral", "neutral", "happy", "angry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +70,8 @@ class RulesReport:
 def measure_rules(*, calls: int = 60, rounds: int = 5) -> RulesReport:
     """Judge generated calls, several times."""
     rules, phrases = take_times_over(read_library(), TIMES_OVER)
-    logs = [make_log(number, language) for number in range(calls // 3) for language in _PLAIN]
+    languages = tuple(read_sentences())
+    logs = [make_log(number, language) for number in range(calls // 3) for language in languages]
     events = sum(map(len, logs))
     utterances = sum(isinstance(entry.body, Utterance) for log in logs for entry in log)
     matching, state = _look(rules, logs)
@@ -113,7 +81,7 @@ def measure_rules(*, calls: int = 60, rounds: int = 5) -> RulesReport:
         utterances_per_second=round(utterances / seconds, 1),
         rules=len(rules.rules),
         phrases=phrases,
-        languages=tuple(_PLAIN),
+        languages=languages,
         calls=len(logs),
         events=events,
         utterances=utterances,
@@ -125,6 +93,14 @@ def measure_rules(*, calls: int = 60, rounds: int = 5) -> RulesReport:
 def read_library() -> str:
     """Read the rules that are measured."""
     return resources.files("qa_service.bench").joinpath("rules.yaml").read_text(encoding="utf-8")
+
+
+@cache
+def read_sentences() -> dict[str, dict[str, list[str]]]:
+    """Read what is said in the calls, by language: ``plain``, and ``telling`` for some rule."""
+    text = resources.files("qa_service.bench").joinpath("sentences.yaml").read_text(encoding="utf-8")
+    sentences: dict[str, dict[str, list[str]]] = yaml.safe_load(text)
+    return sentences
 
 
 def take_times_over(source: str, times: int) -> tuple[RuleSet, int]:
@@ -141,7 +117,8 @@ def take_times_over(source: str, times: int) -> tuple[RuleSet, int]:
 
 def make_log(number: int, language: str, *, utterances: int = 60) -> list[LogEntry]:
     """Make a call of two legs that take turns; the same for the same number."""
-    random, call_id = Random(number), f"bench-{language}-{number}"
+    random = Random(number)  # noqa: S311 - the same calls each time; no secret
+    call_id = f"bench-{language}-{number}"
     entries: list[LogEntry] = []
 
     def add(leg: str | None, start_ms: int, end_ms: int, body: Body) -> None:
@@ -193,15 +170,15 @@ def _describe(leg: str, language: str) -> LegStarted:
 
 
 def _say(random: Random, call_id: str, leg: str, ordinal: int, language: str) -> Utterance:
-    pool = _TELLING if random.random() < MATCHING_SHARE else _PLAIN
+    said = read_sentences()[language]
+    pool = said["telling"] if random.random() < MATCHING_SHARE else said["plain"]
     is_judged = leg == "customer"
-    emotion = random.choice(("neutral", "neutral", "neutral", "neutral", "neutral", "happy", "happy", "angry")) if is_judged else None
     return Utterance(
         utterance_id=utterance_id(call_id, leg, ordinal),
         ordinal=ordinal,
-        text=random.choice(pool[language]),
+        text=random.choice(pool),
         language=language,
-        emotion=emotion,  # type: ignore[arg-type] # one of the labels
+        emotion=random.choice(_FEELINGS) if is_judged else None,
         emotion_confidence=round(random.random(), 2) if is_judged else None,
         emotion_abstained=False,
         start_pos=0,

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import click
+import msgspec
 
 from qa_service.cli.configuration import read_rule_set, rule_set
-from qa_service.rules.library import THEMES, LibraryRule, choose, excerpt, excerpt_tests, read_library
+from qa_service.cli.rule_library import library
+from qa_service.rules.errors import RuleFileError
+from qa_service.rules.scenarios import Alert, Verdict, judge, read_scenarios
 from qa_service.settings import Settings
 
 
 @click.group()
 def rules() -> None:
-    """Check rule files, and begin with those of the library."""
+    """Check rule files, run their tests, and begin with those of the library."""
+
+
+rules.add_command(library)
 
 
 @rules.command(
@@ -46,86 +47,58 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> None:
             click.echo(f"  {rule.id} v{rule.version} ({rule.severity}): {rule.description}")
 
 
-@rules.group(
-    invoke_without_command=True,
+@rules.command(
     epilog="""\b
 Examples:
-  qa-service rules library
-  qa-service rules library list retention --json
-  qa-service rules library show cancellation-request dead-air > my-rules.yaml""",
+  qa-service rules test my-rules.yaml          runs my-rules.tests.yaml, which stands beside it
+  qa-service rules test *.yaml --json          one JSON list, for other programs"""
 )
-@click.pass_context
-def library(context: click.Context) -> None:
-    """Rules to begin with: list them, and copy those you want into a file of your own."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_)
-
-
-@library.command(
-    "list",
-    epilog="""\b
-Examples:
-  qa-service rules library list
-  qa-service rules library list retention conduct --json""",
-)
-@click.argument("names", nargs=-1)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-def list_(names: tuple[str, ...], *, as_json: bool) -> None:
-    """List the library's rules, or those of the given NAMES: rules or themes."""
-    rows = [_describe(each) for each in _choose(names)]
+def test(files: tuple[Path, ...], *, as_json: bool) -> None:
+    """Run dialogues written beside rule files; exits with 1 if any raises other alerts than it should."""
+    chosen = [path for path in files if not path.name.endswith(_TESTS)]
+    verdicts = [(path, verdict) for path in chosen for verdict in _run_tests(path)]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    for theme, group in groupby(rows, key=itemgetter("theme")):
-        click.echo(theme)
-        for row in group:
-            languages = " ".join(row["languages"]) or "any"
-            click.echo(f"  {row['id']:36}{row['severity']:10}{languages:13}{row['description']}")
-
-
-@library.command(
-    epilog="""\b
-Examples:
-  qa-service rules library show dead-air
-  qa-service rules library show retention supervisor-asked-for > my-rules.yaml
-  qa-service rules library show retention supervisor-asked-for --tests > my-rules.tests.yaml
-  qa-service rules library show > all-rules.yaml"""
-)
-@click.argument("names", nargs=-1)
-@click.option("--tests", is_flag=True, help="Print the tests of these rules in place of the rules.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, each rule as files of its own.")
-def show(names: tuple[str, ...], *, tests: bool, as_json: bool) -> None:
-    """Print a complete rule file of the NAMES, rules or themes, or of all, with the lists they use."""
-    chosen = _choose(names)
-    if as_json:
-        rows = [
-            {**_describe(each), "source": excerpt((each.rule.id,)), "tests": excerpt_tests((each.rule.id,))}
-            for each in chosen
-        ]
+        rows = [{"file": str(path), **msgspec.to_builtins(verdict)} for path, verdict in verdicts]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        click.echo((excerpt_tests if tests else excerpt)(names or THEMES), nl=False)
+        for path, verdict in verdicts:
+            _print(path, verdict)
+    failed = sum(not verdict.passed for _, verdict in verdicts)
+    if failed:
+        raise click.ClickException(f"{failed} of {len(verdicts)} tests failed")
+    if not as_json:
+        click.echo(f"{len(verdicts)} tests passed")
 
 
-def _choose(names: Collection[str]) -> tuple[LibraryRule, ...]:
+_TESTS = ".tests.yaml"
+
+
+def _run_tests(path: Path) -> list[Verdict]:
+    loaded = read_rule_set(path)
+    tests = path.with_name(path.stem + _TESTS)
     try:
-        return choose(names or THEMES)
-    except KeyError as error:
-        name = str(error.args[0])
-    known = [*THEMES, *(each.rule.id for each in read_library())]
-    nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else "see: qa-service rules library"
-    raise click.UsageError(f"{name!r} is neither a rule of the library nor a theme; {hint}")
+        source = tests.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"cannot read {tests}, the tests of {path.name}: {error}") from error
+    try:
+        return [judge(scenario, loaded) for scenario in read_scenarios(source, str(tests), loaded)]
+    except RuleFileError as error:
+        raise click.ClickException(str(error)) from error
 
 
-def _describe(each: LibraryRule) -> dict[str, Any]:
-    rule = each.rule
-    return {
-        "theme": each.theme,
-        "id": rule.id,
-        "version": rule.version,
-        "severity": rule.severity,
-        "audience": rule.audience,
-        "languages": list(each.languages),
-        "description": rule.description,
-    }
+def _print(path: Path, verdict: Verdict) -> None:
+    click.echo(f"{'ok    ' if verdict.passed else 'FAILED'} {path.name}: {verdict.name}")
+    for alert in verdict.missing:
+        click.echo(f"       - expected {_describe(alert)}")
+    for alert in verdict.unexpected:
+        click.echo(f"       + raised   {_describe(alert)}")
+    for rule, (wanted, found) in verdict.wrong_outcomes.items():
+        click.echo(f"       - expected {rule} to be {wanted}; it is {found}")
+
+
+def _describe(alert: Alert) -> str:
+    told = msgspec.to_builtins(alert)
+    rule = told.pop("rule")
+    return " ".join([rule, *(f"{name}={value}" for name, value in told.items())])

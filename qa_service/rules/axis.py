@@ -32,7 +32,7 @@ from qa_service.rules.language import (
     TalkShareCondition,
     Where,
 )
-from qa_service.rules.lifecycle import IncidentTrack, Pin
+from qa_service.rules.lifecycle import OpenIncident, Pin
 from qa_service.rules.nodes import Instant, Node, earliest
 
 Description: TypeAlias = LegStarted | LegUpdated
@@ -110,8 +110,8 @@ class RuleAtWork:
     """A rule on an axis: its condition, and its incidents."""
 
     __slots__ = (
-        *("_is_early", "_is_timed", "_pin", "_track", "_was_raised"),
-        *("arose", "axis", "is_keen", "node", "rule", "scheduled", "undecidable", "used"),
+        *("_is_early", "_is_timed", "_pin", "_was_raised", "arose", "axis", "cooldown_until", "incident"),
+        *("is_keen", "is_raised", "node", "rule", "scheduled", "undecidable", "used"),
     )
 
     def __init__(self, rule: Rule, node: Node | None, axis: Axis, pin: Pin) -> None:
@@ -119,8 +119,12 @@ class RuleAtWork:
         self.node = node
         self.axis = axis
         self._pin = pin
-        self._track: IncidentTrack | None = None
-        """None until there is an incident, as with most rules in most calls."""
+        self.incident: OpenIncident | None = None
+        """The one that is open."""
+        self.is_raised = False
+        """Whether any was opened that was not withdrawn."""
+        self.cooldown_until = BEFORE_ALL_MS
+        """Call time before which none is opened."""
         self._is_timed = node is None or node.is_timed
         self.arose = False
         """Whether anything was waited for that must happen."""
@@ -137,8 +141,7 @@ class RuleAtWork:
 
     def run(self, instant: Instant) -> None:
         """Take an instant."""
-        if self.is_open:
-            self._pass_time(instant.at_ms)
+        self._pass_time(instant.at_ms)
         if self.node is not None:
             hit = self.node.hear(instant)
             if hit is not None and self.axis.is_for(self.rule.where):
@@ -147,41 +150,22 @@ class RuleAtWork:
     def due(self) -> int | None:
         """Return the call time at which it wants to be told of the time."""
         due = self.node.due(self.axis) if self._is_timed and self.node is not None else None
-        if not self.is_open or self._is_early:
+        incident = self.incident
+        if incident is None or self._is_early:
             return due
-        return earliest((due, self.track.deadline, self.track.escalates_ms))
-
-    @property
-    def track(self) -> IncidentTrack:
-        """The incidents of the rule."""
-        if self._track is None:
-            self._track = IncidentTrack(self.rule, self._pin)
-        return self._track
-
-    @property
-    def is_open(self) -> bool:
-        """Whether an incident is open."""
-        return self._track is not None and self._track.is_open
-
-    @property
-    def is_raised(self) -> bool:
-        """Whether any incident was opened that was not withdrawn."""
-        return self._track is not None and self._track.is_raised
+        return earliest((due, incident.deadline, incident.escalates_ms))
 
     def look(self) -> None:
         """Look again at what it wants to be told of."""
-        self.is_keen = self._is_early or (
-            self._is_timed and self.node is not None and self.node.is_keen
-        )
+        self.is_keen = self._is_early or (self._is_timed and self.node is not None and self.node.is_keen)
 
     def end(self, at_ms: int) -> None:
         """Close what is open, with the leg or the call."""
         if self._is_early:
             self._withdraw(at_ms)
-        elif self.is_open:
-            self._pass_time(at_ms)
-        if self.is_open:
-            self._tell(self.track.close(at_ms=at_ms, call_seq=self.axis.call_seq))
+        self._pass_time(at_ms)
+        if self.incident is not None:
+            self._close(self.incident, at_ms)
 
     def break_silence(self, at_ms: int) -> None:
         """Take note that silence may have ended."""
@@ -190,19 +174,17 @@ class RuleAtWork:
 
     def may_open(self, at_ms: int) -> bool:
         """Tell whether early words would open an incident."""
-        return self._track is None or (not self.is_open and at_ms >= self._track.cooldown_until)
+        return self.incident is None and at_ms >= self.cooldown_until
 
     def open_early(self, anchor: str, at_ms: int, evidence: Evidence) -> None:
         """Open an incident on words of an utterance that is not finished."""
-        self._was_raised = self.track.is_raised
+        self._was_raised = self.is_raised
         self._is_early = True
-        self._tell(
-            self.track.open(anchor=anchor, at_ms=at_ms, evidence=(evidence,), call_seq=self.axis.call_seq)
-        )
+        self._open(anchor, at_ms, (evidence,))
 
     def settle_early(self, hit: Hit | None, at_ms: int) -> None:
         """Confirm by the finished utterance what its first words said, or take it back."""
-        if not self._is_early:
+        if not self._is_early or self.incident is None:
             return
         if hit is None:
             self._withdraw(at_ms)
@@ -210,26 +192,25 @@ class RuleAtWork:
         self._is_early = False
         self.used = hit.place
         evidence = tuple(piece.evidence for piece in hit.pieces)
-        self._tell(self.track.confirm(at_ms=hit.at_ms, evidence=evidence, call_seq=self.axis.call_seq))
+        self._tell(self.incident.confirm(at_ms=hit.at_ms, evidence=evidence, call_seq=self.axis.call_seq))
 
     def _withdraw(self, at_ms: int) -> None:
         self._is_early = False
-        self._tell(self.track.withdraw(at_ms=at_ms, was_raised=self._was_raised, call_seq=self.axis.call_seq))
+        self.is_raised = self._was_raised
+        if self.incident is not None:
+            self._tell(self.incident.withdraw(at_ms=at_ms, call_seq=self.axis.call_seq))
+        self.incident = None
 
     # --- incidents ------------------------------------------------------------------------------------
 
     def _pass_time(self, until_ms: int) -> None:
-        track = self.track
-        while track.is_open and not self._is_early:
-            escalates = track.escalates_ms
-            if (
-                self._may_close
-                and track.deadline <= until_ms
-                and (escalates is None or track.deadline <= escalates)
-            ):
-                self._tell(track.close(at_ms=track.deadline, call_seq=self.axis.call_seq))
+        while (incident := self.incident) is not None and not self._is_early:
+            escalates, deadline = incident.escalates_ms, incident.deadline
+            is_over = self._may_close and deadline <= until_ms
+            if is_over and (escalates is None or deadline <= escalates):
+                self._close(incident, deadline)
             elif escalates is not None and escalates <= until_ms:
-                self._tell(track.escalate(call_seq=self.axis.call_seq))
+                self._tell(incident.escalate(call_seq=self.axis.call_seq))
             else:
                 return
 
@@ -238,19 +219,30 @@ class RuleAtWork:
         return True
 
     def _take(self, hit: Hit) -> None:
-        track, seq = self.track, self.axis.call_seq
         fresh = [piece for piece in hit.pieces if piece.place > self.used]
         if not fresh:
             return
-        if track.is_open:
-            evidence = tuple(piece.evidence for piece in fresh)
-            self._tell(track.update(at_ms=hit.at_ms, evidence=evidence, call_seq=seq))
-        elif hit.floor > self.used and hit.at_ms >= track.cooldown_until:
-            evidence = tuple(piece.evidence for piece in fresh)
-            self._tell(track.open(anchor=fresh[0].anchor, at_ms=hit.at_ms, evidence=evidence, call_seq=seq))
+        evidence = tuple(piece.evidence for piece in fresh)
+        if self.incident is not None:
+            self._update(self.incident, hit.at_ms, evidence)
+        elif hit.floor > self.used and hit.at_ms >= self.cooldown_until:
+            self._open(fresh[0].anchor, hit.at_ms, evidence)
         else:
             return
         self.used = max(self.used, hit.place)
+
+    def _open(self, anchor: str, at_ms: int, evidence: tuple[Evidence, ...]) -> None:
+        self.is_raised = True
+        self.incident = OpenIncident(self.rule, self._pin, anchor=anchor, at_ms=at_ms, evidence=evidence)
+        self._tell(self.incident.open(call_seq=self.axis.call_seq))
+
+    def _update(self, incident: OpenIncident, at_ms: int, evidence: tuple[Evidence, ...]) -> None:
+        self._tell(incident.update(at_ms=at_ms, evidence=evidence, call_seq=self.axis.call_seq))
+
+    def _close(self, incident: OpenIncident, at_ms: int) -> None:
+        self.incident = None
+        self.cooldown_until = at_ms + self.rule.cooldown_ms
+        self._tell(incident.close(at_ms=at_ms, call_seq=self.axis.call_seq))
 
     def _tell(self, change: IncidentChange) -> None:
         self.axis.changes.append(change)
@@ -275,41 +267,28 @@ class SilenceAtWork(RuleAtWork):
 
     def run(self, instant: Instant) -> None:
         """Look whether the silence has become too long."""
-        at_ms, track = instant.at_ms, self.track
-        since = self.axis.silent_since(self._of)
-        is_for = self.axis.is_for(self.rule.where)
-        if since is not None and since != self._counted and track.is_open:
-            due = since + self._longer_than_ms
-            if due < at_ms and due < track.deadline and is_for:
-                self._counted = since
-                evidence = (self._make_evidence(since, due),)
-                self._tell(track.update(at_ms=due, evidence=evidence, call_seq=self.axis.call_seq))
-        self._pass_time(at_ms)
-        if since is not None and not track.is_open and is_for:
-            due = max(since + self._longer_than_ms, track.cooldown_until)
-            if due < at_ms:
-                self._counted = since
-                anchor = str(since) if self._leg_id is None else f"{self._leg_id}@{since}"
-                evidence = (self._make_evidence(since, due),)
-                self._tell(
-                    track.open(anchor=anchor, at_ms=due, evidence=evidence, call_seq=self.axis.call_seq)
-                )
+        since, is_for = self.axis.silent_since(self._of), self.axis.is_for(self.rule.where)
+        if since is not None and is_for and self.incident is not None:
+            self._go_on(self.incident, since, instant.at_ms)
+        self._pass_time(instant.at_ms)
+        if since is not None and is_for and self.incident is None:
+            self._begin(since, instant.at_ms)
 
     def due(self) -> int | None:
         """Return when the silence would be too long, or the incident over."""
-        track, since = self.track, self.axis.silent_since(self._of)
-        escalates = track.escalates_ms if track.is_open else None
+        incident, since = self.incident, self.axis.silent_since(self._of)
+        escalates = None if incident is None else incident.escalates_ms
         if self._counted is not None:
             return escalates
         if since is None:
             wait = self.axis.end_ms + self._longer_than_ms
-        elif track.is_open:
+        elif incident is not None:
             wait = since + self._longer_than_ms + 1
         else:
-            wait = max(since + self._longer_than_ms, track.cooldown_until) + 1
+            wait = max(since + self._longer_than_ms, self.cooldown_until) + 1
         # One that is not for this call now may be later.
         wait = max(wait, self.axis.end_ms + 1)
-        return earliest((wait, escalates, track.deadline if track.is_open else None))
+        return earliest((wait, escalates, None if incident is None else incident.deadline))
 
     @property
     def is_counting(self) -> bool:
@@ -318,17 +297,32 @@ class SilenceAtWork(RuleAtWork):
 
     def break_silence(self, at_ms: int) -> None:
         """Let the silence that was counted end, if it has."""
-        since = self.axis.silent_since(self._of)
-        if self._counted is not None and since != self._counted:
-            self.track.amend_last(self._make_evidence(self._counted, at_ms))
-            self._counted = None
+        if self.axis.silent_since(self._of) != self._counted:
+            self._stop_counting(at_ms)
 
     def end(self, at_ms: int) -> None:
         """End the silence, and close what is open, with the leg or the call."""
-        if self._counted is not None:
-            self.track.amend_last(self._make_evidence(self._counted, at_ms))
-            self._counted = None
+        self._stop_counting(at_ms)
         super().end(at_ms)
+
+    def _go_on(self, incident: OpenIncident, since: int, at_ms: int) -> None:
+        """Count another silence to the incident that is open."""
+        due = since + self._longer_than_ms
+        if since != self._counted and due < at_ms and due < incident.deadline:
+            self._counted = since
+            self._update(incident, due, (self._make_evidence(since, due),))
+
+    def _begin(self, since: int, at_ms: int) -> None:
+        due = max(since + self._longer_than_ms, self.cooldown_until)
+        if due < at_ms:
+            self._counted = since
+            anchor = str(since) if self._leg_id is None else f"{self._leg_id}@{since}"
+            self._open(anchor, due, (self._make_evidence(since, due),))
+
+    def _stop_counting(self, at_ms: int) -> None:
+        if self._counted is not None and self.incident is not None:
+            self.incident.amend_last(self._make_evidence(self._counted, at_ms))
+        self._counted = None
 
     def _make_evidence(self, start_ms: int, end_ms: int) -> Evidence:
         return Evidence(

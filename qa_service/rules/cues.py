@@ -193,16 +193,16 @@ class _Newest:
     """The utterances that count among the newest ones."""
 
     heard: int = 0
-    counting: deque[tuple[int, Piece]] = field(default_factory=deque)
+    counting: list[tuple[int, Piece]] = field(default_factory=list)
 
     def add(self, speech: Speech, needed: int, window: int, *, counts: bool) -> Hit | None:
         """Take the next utterance; a hit if it counts and with it enough of the newest do."""
         self.heard += 1
         if not counts:
             return None
+        oldest = self.heard - window
+        self.counting = [each for each in self.counting if each[0] > oldest]
         self.counting.append((self.heard, speech.piece))
-        while self.counting[0][0] <= self.heard - window:
-            self.counting.popleft()
         if len(self.counting) < needed:
             return None
         pieces = [piece for _, piece in self.counting]

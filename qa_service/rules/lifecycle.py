@@ -1,17 +1,16 @@
 """How an incident lives: opened once, updated while evidence comes, closed once; then a cool-down.
 
-One :class:`IncidentTrack` holds the incidents of one rule in one place (a leg, or the call), one after
-another. It decides nothing about conditions; it numbers the changes and keeps the evidence small.
+One :class:`OpenIncident` is one incident of a rule in one place (a leg, or the call), as long as it is open.
+It decides nothing about conditions; it numbers the changes and keeps the evidence small.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
-from uuid import UUID
 
 from qa_service.domain.identities import incident_id
 from qa_service.domain.incidents import Evidence, IncidentChange, IncidentState, Severity
-from qa_service.rules.hits import BEFORE_ALL_MS, MAX_PIECES
+from qa_service.rules.hits import MAX_PIECES
 from qa_service.rules.language import SEVERITIES, Rule
 
 FIRST_EVIDENCE = MAX_PIECES
@@ -27,8 +26,8 @@ class Pin(NamedTuple):
     rule_set_hash: str
 
 
-class IncidentTrack:
-    """The incidents of one rule in one place, at most one open at a time."""
+class OpenIncident:
+    """An incident while it is open."""
 
     __slots__ = (
         "_anchor",
@@ -41,30 +40,22 @@ class IncidentTrack:
         "_rule",
         "_severity",
         "_updates",
-        "cooldown_until",
-        "is_raised",
     )
 
-    def __init__(self, rule: Rule, pin: Pin) -> None:
+    def __init__(
+        self, rule: Rule, pin: Pin, *, anchor: str, at_ms: int, evidence: tuple[Evidence, ...]
+    ) -> None:
+        """Open an incident; the anchor is the structural place in the call where it began."""
         self._rule = rule
         self._pin = pin
-        self._anchor = ""
-        self._incident_id: UUID | None = None
+        self._anchor = anchor
+        self._incident_id = incident_id(pin.call_id, rule.id, rule.version, anchor)
         self._n = 0
         self._updates = 0
-        self._opened_ms = 0
+        self._opened_ms = at_ms
         self._severity: Severity = rule.severity
-        self._evidence: tuple[Evidence, ...] = ()
-        self._calm_since = BEFORE_ALL_MS
-        self.cooldown_until = BEFORE_ALL_MS
-        """Call time before which no incident is opened."""
-        self.is_raised = False
-        """Whether any incident was opened that was not withdrawn."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether an incident is open: then, and only then, there is evidence."""
-        return bool(self._evidence)
+        self._evidence = evidence
+        self._calm_since = max(piece.end_ms for piece in evidence)
 
     @property
     def deadline(self) -> int:
@@ -83,20 +74,9 @@ class IncidentTrack:
         ]
         return min(times, default=None)
 
-    def open(
-        self, *, anchor: str, at_ms: int, evidence: tuple[Evidence, ...], call_seq: int
-    ) -> IncidentChange:
-        """Open an incident; the anchor is the structural place in the call where it began."""
-        self._anchor = anchor
-        rule = self._rule
-        self._incident_id = incident_id(self._pin.call_id, rule.id, rule.version, anchor)
-        self._n = self._updates = 0
-        self._opened_ms = at_ms
-        self._severity = self._rule.severity
-        self._evidence = evidence
-        self._calm_since = max(piece.end_ms for piece in evidence)
-        self.is_raised = True
-        return self._change("opened", at_ms, None, call_seq)
+    def open(self, *, call_seq: int) -> IncidentChange:
+        """Announce the incident."""
+        return self._change("opened", self._opened_ms, None, call_seq)
 
     def update(self, *, at_ms: int, evidence: tuple[Evidence, ...], call_seq: int) -> IncidentChange:
         """Add further evidence to the open incident."""
@@ -124,11 +104,8 @@ class IncidentTrack:
         self._calm_since = evidence.end_ms
 
     def close(self, *, at_ms: int, call_seq: int) -> IncidentChange:
-        """Close the open incident and begin the cool-down."""
-        change = self._change("closed", at_ms, at_ms, call_seq)
-        self._evidence = ()
-        self.cooldown_until = at_ms + self._rule.cooldown_ms
-        return change
+        """Close the incident."""
+        return self._change("closed", at_ms, at_ms, call_seq)
 
     def confirm(self, *, at_ms: int, evidence: tuple[Evidence, ...], call_seq: int) -> IncidentChange:
         """Put in place of what an incident was opened with early what it turned out to be."""
@@ -136,12 +113,9 @@ class IncidentTrack:
         self._calm_since = max(piece.end_ms for piece in evidence)
         return self._change("updated", at_ms, None, call_seq)
 
-    def withdraw(self, *, at_ms: int, was_raised: bool, call_seq: int) -> IncidentChange:
-        """Take back the open incident, which then never was; no cool-down begins."""
-        change = self._change("withdrawn", at_ms, at_ms, call_seq)
-        self._evidence = ()
-        self.is_raised = was_raised
-        return change
+    def withdraw(self, *, at_ms: int, call_seq: int) -> IncidentChange:
+        """Take back the incident, which then never was."""
+        return self._change("withdrawn", at_ms, at_ms, call_seq)
 
     def _raise_severity(self, severity: Severity) -> None:
         if SEVERITIES.index(severity) > SEVERITIES.index(self._severity):
@@ -150,7 +124,6 @@ class IncidentTrack:
     def _change(
         self, state: IncidentState, at_ms: int, closed_ms: int | None, call_seq: int
     ) -> IncidentChange:
-        assert self._incident_id is not None  # noqa: S101 - an incident is open
         self._n += 1
         rule, pin = self._rule, self._pin
         return IncidentChange(

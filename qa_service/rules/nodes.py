@@ -8,9 +8,9 @@ knows (``axis``), so neither the order in which entries arrive nor how many come
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from qa_service.domain.incidents import Evidence
@@ -113,6 +113,7 @@ class _CueNode(Node):
     """A condition on utterances or on the talk, which is evaluated elsewhere for all rules."""
 
     __slots__ = ("_cue",)
+
     def __init__(self, cue: Cue) -> None:
         self._cue = cue
 
@@ -244,22 +245,23 @@ class _SumNode(_Compound):
 class _RepeatedNode(_Compound):
     """The part holds several times within a window."""
 
-    __slots__ = ("_held", "_roles", "_within")
+    __slots__ = ("_held", "_roles", "_times", "_within")
 
     def __init__(self, part: Node, times: int, within: Window, roles: frozenset[Speaker]) -> None:
         super().__init__((part,))
+        self._times = times
         self._within = within
         self._roles = roles
-        self._held: deque[_Held] = deque(maxlen=times)
+        self._held: tuple[_Held, ...] = ()
 
     def hear(self, instant: Instant) -> Hit | None:
         hit = self._parts[0].hear(instant)
         if hit is None:
             return None
         count = instant.axis.count(self._roles)
-        self._held.append(_Held(hit, count))
+        self._held = (*self._held[1 - self._times :], _Held(hit, count))
         oldest = self._held[0]
-        is_full = len(self._held) == self._held.maxlen
+        is_full = len(self._held) == self._times
         if not is_full or not is_within(self._within, oldest.hit.start_ms, oldest.utterances, hit, count):
             return None
         return hit._replace(floor=oldest.hit.place, pieces=join_pieces(*(held.hit for held in self._held)))
@@ -274,7 +276,7 @@ class _AnchorNode(Node):
         self._at = anchor.at
         self._role: Speaker = anchor.role
         self._condition = condition
-        self._known: set[str] = set()
+        self._known: tuple[str, ...] = ()
         """Legs of the role that have come, as far as each is an anchor."""
         self._is_over = anchor.at == "call_end"
 
@@ -305,7 +307,7 @@ class _AnchorNode(Node):
         role, leg_id = instant.new_role, instant.leg_id
         if role is None or leg_id in self._known or self._role not in {"any", role}:
             return None
-        self._known.add(leg_id)
+        self._known += (leg_id,)
         place = Place(instant.at_ms, leg_id)
         return Hit(instant.at_ms, instant.at_ms, instant.at_ms, place, place, ())
 
@@ -643,11 +645,15 @@ def earliest(times: Iterable[int | None]) -> int | None:
 # --- making -------------------------------------------------------------------------------------------
 
 
-class Maker(NamedTuple):
-    """Makes the nodes of conditions."""
+class Maker:
+    """Makes the nodes of conditions; what they do not change they share."""
 
-    numbers: Mapping[Condition, Cue]
-    find_roles: Callable[[Condition], frozenset[Speaker]]
+    def __init__(
+        self, numbers: Mapping[Condition, Cue], find_roles: Callable[[Condition], frozenset[Speaker]]
+    ) -> None:
+        self._cues = {condition: _CueNode(cue) for condition, cue in numbers.items()}
+        self.find_roles = cache(find_roles)
+        self._make_wait = cache(self._find_wait)
 
     def make(self, condition: Condition) -> Node:  # noqa: PLR0911 - one for each kind
         """Make the node of a condition, with its parts."""
@@ -671,7 +677,7 @@ class Maker(NamedTuple):
             case DuringCondition(what=what, of=anchor):
                 return _DuringNode(condition, self.make(what), self._make_anchor(anchor))
             case _:
-                return _CueNode(self.numbers[condition])
+                return self._cues[condition]
 
     def _make_all(self, condition: AllCondition) -> Node:
         parts = [*condition.parts, *condition.unless]
@@ -686,7 +692,7 @@ class Maker(NamedTuple):
             return _EndingNode(wait, part)
         return _AbsentNode(wait, part, self._make_anchor(condition.of))
 
-    def _make_wait(self, condition: AbsentCondition) -> _Wait:
+    def _find_wait(self, condition: AbsentCondition) -> _Wait:
         return _Wait(condition.within, self.find_roles(condition.what), condition.if_call_ends)
 
     def _make_anchor(self, anchor: Anchor) -> _AnchorNode:

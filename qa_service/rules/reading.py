@@ -491,9 +491,7 @@ class RuleReader:
     def _read_pace(self, node: yaml.Node | None) -> dict[str, int]:
         paces: dict[str, int] = {}
         for each in self._items(node):
-            match = self._document.read_match(
-                each, "a pace a minute: 200 words, or 350 characters", _PACE
-            )
+            match = self._document.read_match(each, "a pace a minute: 200 words, or 350 characters", _PACE)
             if match is not None:
                 paces[match[2]] = int(match[1])
         return paces

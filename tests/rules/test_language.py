@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given, strategies as st
 
 from qa_service.rules.errors import Problem, RuleFileError
-from qa_service.rules.language import EmotionCondition, SaidCondition, SilenceCondition, read_rules
+from qa_service.rules.language import EmotionCondition, SaidCondition, SilenceCondition
+from qa_service.rules.reading import read_rules
 
 GOOD = """\
 version: 1
