@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -238,6 +238,25 @@ async def check_topic(config: KafkaConfig, topic: str) -> TopicReport:
     for warning in report.warnings:
         _log.warning("topic_unsuitable", topic=topic, finding=warning)
     return report
+
+
+async def leaders_answer(config: KafkaConfig, topic: str) -> bool:
+    """Whether the leaders of all partitions of ``topic`` answer, on connections of their own.
+
+    They are asked for the ends of their logs, which only a leader that serves can tell.
+    """
+    consumer = make_consumer(config, request_timeout_ms=int(_ADMIN_TIMEOUT_S * 1000))
+    try:
+        async with asyncio.timeout(_ADMIN_TIMEOUT_S):
+            await consumer.start()
+            metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - there is no other way
+            numbers = metadata.partitions_for_topic(topic) or ()
+            partitions = [TopicPartition(topic, number) for number in numbers]
+            return bool(partitions) and len(await consumer.end_offsets(partitions)) == len(partitions)
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await _discard(consumer)
 
 
 def _connection(config: KafkaConfig) -> dict[str, Any]:

@@ -89,6 +89,8 @@ class Call:
         self.parties: dict[str, Party] = {}
         self.is_ending = False
         """``call_end`` was seen."""
+        self.begun_at: int | None = None
+        """Record it began with; None: it was taken up as it was stored."""
         self._policy = policy
         self._log = CallLog(call_id, rules=rules, recording_template=policy.recording_template)
         self._dispatch: dict[type, Callable[..., Outcome]] = {
@@ -103,10 +105,18 @@ class Call:
 
     @classmethod
     def begin(
-        cls, call_id: str, *, origin_ts: int, rule_set_hash: str, rules: CallRules, policy: CallPolicy
+        cls,
+        call_id: str,
+        offset: int,
+        *,
+        origin_ts: int,
+        rule_set_hash: str,
+        rules: CallRules,
+        policy: CallPolicy,
     ) -> Call:
-        """Open a call that was never seen before."""
+        """Open a call that was never seen before, with the record at ``offset``."""
         call = cls(call_id, origin_ts=origin_ts, rule_set_hash=rule_set_hash, rules=rules, policy=policy)
+        call.begun_at = offset
         call._log.add(None, 0, 0, CallStarted(rule_set_hash, origin_ts))
         return call
 
@@ -161,19 +171,36 @@ class Call:
         party.leg.session_lost(number, now=now)
         self._collect(party)
 
-    def tick(self, *, now: float, record_ms: int, caught_up: bool) -> None:
-        """Let time-outs act; ``record_ms`` is the newest record time of the partition."""
+    def tick(self, *, now: float, record_ms: int, read_until: float) -> None:
+        """Let time-outs act; ``record_ms`` is the newest record time of the partition.
+
+        ``read_until``: whatever was published before this moment has been read (monotonic seconds).
+        """
         idle_ms = self._policy.idle_ms
-        waited_ms = [party.waited_ms(now=now, record_ms=record_ms) for party in self.parties.values()]
-        idle = [caught_up and waited >= idle_ms for waited in waited_ms]
+        idle = [
+            party.waited_ms(now=now, record_ms=record_ms, read_until=read_until) >= idle_ms
+            for party in self.parties.values()
+        ]
         for party, is_idle in zip(self.parties.values(), idle, strict=True):
             if is_idle and not party.is_over:
                 party.leg.end("idle", now=now)
             if not party.leg.ended:
-                party.leg.tick(now=now, caught_up=caught_up)
+                party.leg.tick(now=now, read_until=read_until)
             self._collect(party)
         if all(idle):
             self._end_if_over(expected=True)
+
+    def note_deleted_records(self) -> None:
+        """Records of the partition were deleted before they were read."""
+        for party in self.parties.values():
+            if not party.leg.ended:
+                party.leg.note_deleted_records()
+
+    def let_go(self, reason: str, *, now: float) -> None:
+        """Give the sessions of all legs up; the call is somebody else's."""
+        for party in self.parties.values():
+            party.leg.replace_session(reason, now=now)
+            self._collect(party)
 
     def session_config(self, leg_id: str) -> SessionConfig:
         """Tell how a leg's recogniser session is to be configured."""

@@ -149,6 +149,10 @@ class Leg:
         self._keep_all(self._order.flush(), now=now)  # still part of the pause, whatever it waits for
         self._pauses.end()
 
+    def note_deleted_records(self) -> None:
+        """Records were deleted before they were read, and this leg's may be among them."""
+        self._order.note_deleted_records()
+
     def end(self, reason: EndReason, *, now: float) -> None:
         """No more audio is expected: have the rest recognised, then release the end."""
         if self.ended or self._ending is not None:
@@ -202,10 +206,10 @@ class Leg:
             self.recognition.finish_sent_at = now
             self._outputs.append(FinishSession(self.recognition.number))
 
-    def tick(self, *, now: float, caught_up: bool) -> None:
-        """Let time-outs of I/O act; ``caught_up``: no record of this partition waits to be read."""
+    def tick(self, *, now: float, read_until: float) -> None:
+        """Let time-outs of I/O act; what was published before ``read_until`` (as ``now``) has been read."""
         if self._feed is None:
-            self._tick_without_session(now=now, caught_up=caught_up)
+            self._tick_without_session(now=now, read_until=read_until)
             return
         recognition, sent_until = self._feed.recognition, self._feed.sent_until
         failure = find_failure(
@@ -220,12 +224,12 @@ class Leg:
         else:
             self._hearing.settle(sent_until, now=now)
             release_quiet(recognition, self._coverage, self._hearing)
-            if self._is_stalled(now=now, caught_up=caught_up):
+            if self._is_stalled(now=now, read_until=read_until):
                 self._bridge_stall(now=now)
 
-    def _tick_without_session(self, *, now: float, caught_up: bool) -> None:
+    def _tick_without_session(self, *, now: float, read_until: float) -> None:
         if self._retry_at is None:
-            if self._is_stalled(now=now, caught_up=caught_up):
+            if self._is_stalled(now=now, read_until=read_until):
                 self._flush(now=now)
         elif now >= self._retry_at:
             self._go_on(now=now)
@@ -372,10 +376,11 @@ class Leg:
             )
             self.replace_session("the recogniser is too far behind", now=now)
 
-    def _is_stalled(self, *, now: float, caught_up: bool) -> bool:
-        """Whether no frame has come for a while, and not because it waits to be read."""
+    def _is_stalled(self, *, now: float, read_until: float) -> bool:
+        """Whether no frame was published for a while after the last one that came."""
         arrived_at = self._arrived_at
-        return (self.paused or caught_up) and arrived_at is not None and now - arrived_at > STALL_S
+        silent_until = now if self.paused else read_until
+        return arrived_at is not None and silent_until - arrived_at > STALL_S
 
     def _bridge_stall(self, *, now: float) -> None:
         """Frames stopped without a word: send what waits, and end an open utterance by silence."""
@@ -393,6 +398,8 @@ class Leg:
             return
         self._coverage.release_quiet(self.received_until, "positions")  # there is no audio in it
         if self._ending is not None:
+            if self._order.may_miss_its_end:
+                self._coverage.state_hole("offset_lost")
             self.ended = True
             self._outputs.append(ReleasedEnd(self._ending))
             self._ending = None

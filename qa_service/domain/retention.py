@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import groupby
 
 import msgspec
 
+from qa_service.audio.pcm import BYTES_PER_SAMPLE, to_pcm
 from qa_service.domain.arrival import Arrival, Hole, Piece
 
 
@@ -58,6 +60,17 @@ class RetainedAudio:
             if isinstance(piece, Hole):
                 holes.append(piece)
         return holes
+
+    def pcm_between(self, start: int, end: int) -> bytes:
+        """Decode what is kept of a stretch, 16-bit PCM; holes in it are left out."""
+        pieces = [p for p in self._pieces if isinstance(p, Arrival) and p.end > start and p.pos < end]
+        if not pieces:
+            return b""
+        excess = max(pieces[-1].end - end, 0)
+        pieces[0] = pieces[0].since(start)
+        runs = groupby(pieces, key=lambda piece: piece.codec)
+        pcm = b"".join(to_pcm(codec, b"".join([piece.audio for piece in run])) for codec, run in runs)
+        return pcm[: len(pcm) - BYTES_PER_SAMPLE * excess]
 
     def start_of_newest(self, samples: int) -> int:
         """Position of the first piece from which on no more than ``samples`` of audio are kept."""

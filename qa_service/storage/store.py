@@ -5,27 +5,36 @@ one after the other, numbered on from the claim's ``write_seq``. One batch is on
 statement takes the claim's row and moves ``write_seq`` on, under the condition that epoch and number are
 the expected ones. That one condition fences off a former owner, and it settles the unknown outcome of
 a COMMIT: the repeated batch finds its own number, or waits for the transaction still in flight, and
-returns without writing twice.
+returns without writing twice. Epochs and numbers count up from what is stored, so a database that was set
+back gives them out again; the token of a claim does not come again.
+
+A call belongs to the partition that stored it first. A batch with calls of another one is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.dialects.postgresql.dml import Insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, StoredCall, WriteBatch
 from qa_service.storage import rows, tables
 from qa_service.storage.database import Database
-from qa_service.storage.errors import Fenced, WriteOutOfOrder
+from qa_service.storage.errors import CallsElsewhere, Fenced, WriteOutOfOrder
 from qa_service.storage.outbox import CHANNEL
+
+_log = structlog.get_logger(__name__)
 
 LOAD_PATIENCE = 60.0
 """Seconds allowed for reading the live calls of a partition: thousands of logs may have to be read."""
@@ -58,6 +67,7 @@ class Store(Protocol):
         Raises:
             Fenced: the claim is no longer the newest (or there is none).
             WriteOutOfOrder: ``write_seq`` is not the next number.
+            CallsElsewhere: another partition has stored calls of the batch first.
         """
         ...
 
@@ -82,7 +92,7 @@ class PostgresStore:
 
     async def claim(self, topic: str, partition: int, owner: str) -> Claim:
         """See :meth:`Store.claim`."""
-        parameters = {"topic": topic, "partition": partition, "owner": owner}
+        parameters = {"topic": topic, "partition": partition, "owner": owner, "token": uuid4()}
 
         async def take_over(connection: AsyncConnection) -> Claim:
             row = (await connection.execute(_CLAIM, parameters)).mappings().one()
@@ -132,7 +142,7 @@ class PostgresStore:
     async def _load(self, which: sa.ColumnElement[bool], *, doing: str) -> tuple[StoredCall, ...]:
         async def read(connection: AsyncConnection) -> tuple[StoredCall, ...]:
             # One snapshot for all three queries, or a call could come without its newest entries.
-            await connection.execute(_ONE_SNAPSHOT)
+            await connection.execute(ONE_SNAPSHOT)
             calls = (await connection.execute(_calls(which))).mappings().all()
             legs = (await connection.execute(_of_calls(tables.leg, which, "leg_id"))).mappings()
             entries = (await connection.execute(_of_calls(tables.log_entry, which, "call_seq"))).mappings()
@@ -151,6 +161,8 @@ def assemble(
     entries_of = {key: tuple(map(rows.entry_from_row, group)) for key, group in _by_call(entries)}
     return tuple(
         StoredCall(
+            topic=call["topic"],
+            partition=call["partition"],
             call=rows.call_from_row(call),
             legs=legs_of.get(call["call_id"], ()),
             entries=entries_of.get(call["call_id"], ()),
@@ -159,18 +171,25 @@ def assemble(
     )
 
 
-def is_stored(batch: WriteBatch, *, epoch: int | None, write_seq: int) -> bool:
+def is_stored(batch: WriteBatch, *, epoch: int | None, token: UUID | None, write_seq: int) -> bool:
     """Judge a batch by what its partition's claim says: stored already, or the next one to store.
 
     Raises:
         Fenced: the claim is another's, or there is none (``epoch`` None).
         WriteOutOfOrder: the batch is neither the stored nor the next one.
     """
-    if epoch != batch.epoch:
+    if (epoch, token) != (batch.epoch, batch.token):
         raise Fenced(batch.topic, batch.partition, batch.epoch)
     if batch.write_seq not in {write_seq, write_seq + 1}:
         raise WriteOutOfOrder(batch.topic, batch.partition, stored=write_seq, given=batch.write_seq)
     return batch.write_seq == write_seq
+
+
+def refuse_foreign(batch: WriteBatch, own: Collection[str]) -> None:
+    """Raise CallsElsewhere if calls of the batch are not among the partition's ``own``."""
+    foreign = {call.call_id for call in batch.calls}.difference(own)
+    if foreign:
+        raise CallsElsewhere(batch.topic, batch.partition, foreign)
 
 
 def newest_calls(batch: WriteBatch) -> Collection[CallRow]:
@@ -189,21 +208,42 @@ def newest_incidents(batch: WriteBatch) -> Collection[IncidentChange]:
     return {change.incident_id: change for change in ordered}.values()
 
 
+def newest_scores(batch: WriteBatch) -> Collection[CallScore]:
+    """Keep the last score of each call on each scorecard of the batch."""
+    return {(score.call_id, score.scorecard_hash): score for score in batch.scores}.values()
+
+
 async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
     if not await _advance(batch, connection):
         return
     calls = [rows.call_to_row(call, batch.topic, batch.partition) for call in newest_calls(batch)]
-    await _execute(connection, _UPSERT_CALLS, rows.CALL_COLUMNS, calls)
+    stored = await _execute(connection, _UPSERT_CALLS, rows.CALL_COLUMNS, calls)
+    refuse_foreign(batch, stored)
     legs = [rows.leg_to_row(leg) for leg in newest_legs(batch)]
     await _execute(connection, _UPSERT_LEGS, rows.LEG_COLUMNS, legs)
     entries = [rows.entry_to_row(entry) for entry in batch.entries]
     await _execute(connection, _INSERT_ENTRIES, rows.ENTRY_COLUMNS, entries)
     incidents = [rows.incident_to_row(change) for change in newest_incidents(batch)]
     await _execute(connection, _UPSERT_INCIDENTS, rows.INCIDENT_COLUMNS, incidents)
+    scores = [rows.score_to_row(score) for score in newest_scores(batch)]
+    await _execute(connection, _UPSERT_SCORES, rows.SCORE_COLUMNS, scores)
     events = [rows.event_to_row(event) for event in batch.outbox]
     await _execute(connection, _INSERT_EVENTS, rows.OUTBOX_COLUMNS, events)
     if events:
         await connection.execute(_NOTIFY)
+    if ended := [call.call_id for call in newest_calls(batch) if call.ended]:
+        await _store_figures(connection, ended)
+
+
+async def _store_figures(connection: AsyncConnection, call_ids: list[str]) -> None:
+    """Store what reports ask of calls that are over; they compute it themselves where that fails."""
+    try:
+        async with connection.begin_nested():
+            await connection.execute(_STORE_FIGURES, {"of_calls": call_ids})
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        _log.warning("figures_not_stored", call_ids=call_ids, error=str(error.orig))
 
 
 async def _advance(batch: WriteBatch, connection: AsyncConnection) -> bool:
@@ -212,27 +252,30 @@ async def _advance(batch: WriteBatch, connection: AsyncConnection) -> bool:
         "claimed_topic": batch.topic,
         "claimed_partition": batch.partition,
         "claimed_epoch": batch.epoch,
+        "claimed_token": batch.token,
         "to_write_seq": batch.write_seq,
         "to_next_offset": batch.next_offset,
     }
     # Again only if the batch before this one became visible between the two statements.
     while (await connection.execute(_ADVANCE, claim)).first() is None:
         stored = (await connection.execute(_STORED, claim)).first()
-        epoch, write_seq = stored or (None, 0)
-        if is_stored(batch, epoch=epoch, write_seq=write_seq):
+        epoch, token, write_seq = stored or (None, None, 0)
+        if is_stored(batch, epoch=epoch, token=token, write_seq=write_seq):
             return False
     return True
 
 
 async def _execute(
-    connection: AsyncConnection, statement: Insert, columns: Sequence[str], values: Sequence[rows.Row]
-) -> None:
-    """Send all rows of a table in one round trip, as one array per column."""
-    if values:
-        arrays = zip(*values, strict=True)
-        await connection.execute(
-            statement, {f"all_{name}": list(a) for name, a in zip(columns, arrays, strict=True)}
-        )
+    connection: AsyncConnection, statement: sa.Executable, columns: Sequence[str], values: Sequence[rows.Row]
+) -> Sequence[Any]:
+    """Send all rows of a table in one round trip, one array per column; return what the statement does."""
+    if not values:
+        return ()
+    arrays = zip(*values, strict=True)
+    done = await connection.execute(
+        statement, {f"all_{name}": list(a) for name, a in zip(columns, arrays, strict=True)}
+    )
+    return done.scalars().all() if done.returns_rows else ()
 
 
 def _insert_all(table: sa.Table, columns: Sequence[str]) -> Insert:
@@ -251,14 +294,24 @@ def _insert_all(table: sa.Table, columns: Sequence[str]) -> Insert:
     return insert(table).from_select(list(columns), sa.select(*values).order_by(given.c.ordinality_))
 
 
-def _upsert_all(table: sa.Table, columns: Sequence[str], keep: Collection[str] = ()) -> Insert:
-    """Build an insert that replaces rows of the same primary key, but for the columns in ``keep``."""
+def _upsert_all(
+    table: sa.Table,
+    columns: Sequence[str],
+    *,
+    keep: Collection[str] = (),
+    only_if: Callable[[Any], sa.ColumnElement[bool]] | None = None,
+) -> Insert:
+    """Build an insert that replaces rows of the same primary key, but for the columns in ``keep``.
+
+    ``only_if`` says, given the new row's columns, when it replaces the stored one; by default it always does.
+    """
     statement = _insert_all(table, columns)
     key = [column.name for column in table.primary_key]
     replaced = {name: statement.excluded[name] for name in columns if name not in {*key, *keep}}
-    newer = statement.excluded["n"] > table.c.n if "n" in columns else None
     return statement.on_conflict_do_update(
-        index_elements=key, set_={**replaced, "updated_at": sa.func.now()}, where=newer
+        index_elements=key,
+        set_={**replaced, "updated_at": sa.func.now()},
+        where=None if only_if is None else only_if(statement.excluded),
     )
 
 
@@ -275,7 +328,8 @@ def _of_calls(table: sa.Table, which: sa.ColumnElement[bool], order: str) -> sa.
     return sa.select(table).select_from(joined).where(which).order_by(table.c.call_id, table.c[order])
 
 
-_ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_STORE_FIGURES = sa.select(sa.func.qa.store_figures(sa.bindparam("of_calls", type_=sa.ARRAY(sa.Text))))
 _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, ""))
 
 _claim = tables.partition_claim
@@ -283,13 +337,20 @@ _first_claim = insert(_claim).values(
     topic=sa.bindparam("topic"),
     partition=sa.bindparam("partition"),
     owner=sa.bindparam("owner"),
+    token=sa.bindparam("token"),
     epoch=1,
     write_seq=0,
 )
 _CLAIM = _first_claim.on_conflict_do_update(
     index_elements=["topic", "partition"],
-    set_={"epoch": _claim.c.epoch + 1, "owner": _first_claim.excluded.owner, "claimed_at": sa.func.now()},
-).returning(_claim.c.epoch, _claim.c.write_seq, _claim.c.next_offset)
+    set_={
+        "epoch": _claim.c.epoch + 1,
+        "owner": _first_claim.excluded.owner,
+        "token": _first_claim.excluded.token,
+        "former_token": _claim.c.token,
+        "claimed_at": sa.func.now(),
+    },
+).returning(_claim.c.epoch, _claim.c.token, _claim.c.former_token, _claim.c.write_seq, _claim.c.next_offset)
 
 _claimed = sa.and_(
     _claim.c.topic == sa.bindparam("claimed_topic"), _claim.c.partition == sa.bindparam("claimed_partition")
@@ -299,19 +360,28 @@ _ADVANCE = (
     .where(
         _claimed,
         _claim.c.epoch == sa.bindparam("claimed_epoch"),
+        _claim.c.token == sa.bindparam("claimed_token"),
         _claim.c.write_seq == sa.bindparam("to_write_seq", type_=sa.BigInteger) - 1,
     )
     .values(write_seq=sa.bindparam("to_write_seq"), next_offset=sa.bindparam("to_next_offset"))
     .returning(_claim.c.write_seq)
 )
-_STORED = sa.select(_claim.c.epoch, _claim.c.write_seq).where(_claimed)
+_STORED = sa.select(_claim.c.epoch, _claim.c.token, _claim.c.write_seq).where(_claimed)
 
-_UPSERT_CALLS = _upsert_all(tables.call, rows.CALL_COLUMNS)
+_UPSERT_CALLS = _upsert_all(
+    tables.call,
+    rows.CALL_COLUMNS,
+    only_if=lambda new: sa.and_(new.topic == tables.call.c.topic, new.partition == tables.call.c.partition),
+).returning(tables.call.c.call_id)
 _UPSERT_LEGS = _upsert_all(tables.leg, rows.LEG_COLUMNS)
 _INSERT_ENTRIES = _insert_all(tables.log_entry, rows.ENTRY_COLUMNS)
 _UPSERT_INCIDENTS = _upsert_all(
-    tables.incident, rows.INCIDENT_COLUMNS, keep=("call_id", "anchor", "opened_ms")
+    tables.incident,
+    rows.INCIDENT_COLUMNS,
+    keep=("call_id", "anchor", "opened_ms"),
+    only_if=lambda new: new.n > tables.incident.c.n,
 )
+_UPSERT_SCORES = _upsert_all(tables.scorecard_result, rows.SCORE_COLUMNS)
 _INSERT_EVENTS = _insert_all(tables.outbox, rows.OUTBOX_COLUMNS).on_conflict_do_nothing(
     index_elements=["event_id"]
 )

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from qa_service import metrics
-from qa_service.contract.errors import ContractViolation, UnknownVersion
+from qa_service.contract.errors import ContractViolation, Reason, UnknownVersion
 from qa_service.contract.records import (
     AudioFrame,
     CallEnd,
@@ -31,14 +31,16 @@ from qa_service.contract.records import (
     LegUpdate,
     decode_record,
 )
+from qa_service.domain.partition import stray_violation
 from qa_service.domain.poison import PoisonGuard
 from qa_service.domain.writes import StoredCall
 from qa_service.storage.errors import StorageError
 from qa_service.storage.store import Store
 from qa_service.worker.clock import Clock
 from qa_service.worker.dead_letters import DeadLetters
+from qa_service.worker.log_end import LogEnd
 from qa_service.worker.outage import Outage
-from qa_service.worker.owner import PartitionOwner
+from qa_service.worker.owner import PartitionOwner, log_stray_call
 from qa_service.worker.rule_book import RuleSets
 
 _log = structlog.get_logger(__name__)
@@ -88,6 +90,7 @@ class PartitionReader:
     ) -> None:
         self.partition = partition
         self.owner = owner
+        self.log_end = LogEnd()
         self.held_for: HoldReason | None = None
         """Why the partition is not read at present; None: it is."""
         self.reads_since = 0.0
@@ -105,6 +108,10 @@ class PartitionReader:
         """Whether to read although a leg is far ahead of its recogniser."""
         self._absent: set[str] = set()
         """Calls of the present poll that the database does not know."""
+        self._sought: int | None = None
+        """Where the consumer was told to read again what the core owes."""
+        self._refused: frozenset[int] = frozenset()
+        """Records of the present poll that were refused, as their calls are another partition's."""
         self._undelivered: int | None = None
         """Record that is to go to the dead-letter topic, and has not got there yet."""
 
@@ -113,7 +120,7 @@ class PartitionReader:
     def begin(self) -> None:
         """Read from where the core stands; the partition is assigned to us."""
         self._is_assigned = True
-        self._go_back(self.owner.core.position)
+        self._go_back()
         if self.stopped is None:
             self._read()
         else:
@@ -128,6 +135,15 @@ class PartitionReader:
         """Whether the partition is assigned to us and its core can be trusted."""
         return self._is_assigned and self.owner.is_active
 
+    def read_until(self, now: float) -> float:
+        """Tell up to when everything that was published has been read (monotonic seconds).
+
+        Behind a record that stops the partition nothing is read by this worker any more. Its calls have gone
+        silent as far as we can hear: they end by their time-outs, and their sessions with them. What comes
+        behind the record opens their legs again once it is read.
+        """
+        return now if self.stopped is not None else self.log_end.read_until
+
     # --- records ----------------------------------------------------------------------------------
 
     async def take(self, records: list[ConsumerRecord]) -> None:
@@ -135,7 +151,7 @@ class PartitionReader:
         if not self.is_current:
             return
         if self.held_for is not None:  # fetched just before the partition was held
-            self._go_back(self.owner.core.position)
+            self._go_back()
             return
         with self.owner.or_ended():
             decoded = [(record, _decode(record)) for record in records]
@@ -146,6 +162,8 @@ class PartitionReader:
                 self.owner.step()
 
     async def _feed(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> None:
+        if not await self._refuse_strays(decoded):
+            return
         counts = _Counts(self._guard)
         try:
             for number, (record, content) in enumerate(decoded, start=1):
@@ -164,6 +182,9 @@ class PartitionReader:
         if isinstance(content, UnknownVersion):
             self._stop(str(content), "version")
             return False
+        if record.offset in self._refused:
+            self.owner.core.skip(record.offset)
+            return True
         violation = self._handle(record, content, counts) if isinstance(content, CallRecord) else content
         if violation is not None:
             counts.settle()
@@ -217,35 +238,71 @@ class PartitionReader:
     async def _adopt(self, stored: StoredCall) -> None:
         await self._tools.rule_sets.prepare([stored])
         with self.owner.or_ended():
-            if not self.owner.core.knows(stored.call.call_id):
+            call_id = stored.call.call_id
+            if not self.owner.core.knows(call_id):
                 self.owner.core.adopt(stored)
+                if self.owner.core.is_stray(call_id):
+                    log_stray_call(call_id, self.partition.partition)
 
     async def _refuse(self, record: ConsumerRecord, violation: ContractViolation) -> bool:
         """Put a record on the dead-letter topic; False if reading is to stop here."""
-        try:
-            await self._tools.dead_letters.send(record, violation)
-        except (KafkaError, TimeoutError) as error:
-            self._tools.dead_letters_outage.note(str(error) or "no answer in time; does the topic exist?")
-            if self.is_current:
-                self._undelivered = record.offset
-                self._give_back("dead_letters", at=record.offset)
-            return False
-        self._undelivered = None
-        self._tools.dead_letters_outage.end()
-        if not self.is_current:
+        if not await self._send_letters([(record, violation)]):
             return False
         self.owner.core.skip(record.offset)
+        if violation.reason is Reason.CALL_ON_OTHER_PARTITION:
+            return True  # well-formed, so no poison
         why = self._guard.note_bad()
         if why is not None:
             self._stop(why, "poison")
         return why is None
 
+    async def _refuse_strays(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> bool:
+        """Put the records of other partitions' calls on the dead-letter topic; False if reading is to stop.
+
+        All of a poll at once: they are as many as a producer sends.
+        """
+        core, first = self.owner.core, decoded[0][0].offset
+        self._refused = frozenset()
+        if not core.has_strays:
+            return True
+        if core.owed_from is not None and first >= core.position:
+            self._go_back()  # this was fetched before it was known that anything is owed
+            return False
+        letters = [
+            (record, stray_violation(content.call_id))
+            for record, content in decoded
+            if isinstance(content, CallRecord)
+            and core.is_stray(content.call_id)
+            and (record.offset >= core.position or core.owes(content.call_id, record.offset))
+        ]
+        if letters and not await self._send_letters(letters):
+            return False
+        self._refused = frozenset(record.offset for record, _ in letters)
+        if first < core.position:
+            core.settle_owed(decoded[-1][0].offset + 1)
+            self._sought = core.owed_from
+        return True
+
+    async def _send_letters(self, letters: list[tuple[ConsumerRecord, ContractViolation]]) -> bool:
+        """Keep records on the dead-letter topic; False if reading is to stop here."""
+        try:
+            await asyncio.gather(*(self._tools.dead_letters.send(*letter) for letter in letters))
+        except (KafkaError, TimeoutError) as error:
+            self._tools.dead_letters_outage.note(str(error) or "no answer in time; does the topic exist?")
+            if self.is_current:
+                self._undelivered = letters[0][0].offset
+                self._give_back("dead_letters", at=min(self._undelivered, self.owner.core.position))
+            return False
+        self._undelivered = None
+        self._tools.dead_letters_outage.end()
+        return self.is_current
+
     # --- waiting ----------------------------------------------------------------------------------
 
     def _stop(self, why: str, reason: Literal["poison", "version"]) -> None:
-        """Stop at a record that only a person can deal with; calls in progress end by their time-outs."""
+        """Stop at a record that only a person can deal with; see :meth:`read_until` for calls in progress."""
         self.stopped, self._stop_reason = why, reason
-        self._go_back(self.owner.core.position)
+        self._go_back()
         self._hold(reason)
         _log.error(
             "partition_stopped",
@@ -257,16 +314,20 @@ class PartitionReader:
 
     def _give_back(self, reason: HoldReason, at: int | None = None) -> None:
         """Leave the records that were not handled to a later poll."""
-        self._go_back(self.owner.core.position if at is None else at)
+        self._go_back(at)
         self._hold(reason)
         if reason != "recogniser":  # that is reviewed by itself
             self._retry = reason, self._tools.clock.monotonic() + RETRY_AFTER_S
 
-    def _go_back(self, offset: int) -> None:
-        self._tools.consumer.seek(self.partition, offset)
+    def _go_back(self, at: int | None = None) -> None:
+        """Read on at an offset, by default after what was handled; what is owed comes before it."""
+        offset, self._sought = self.owner.core.position if at is None else at, self.owner.core.owed_from
+        self._tools.consumer.seek(self.partition, offset if self._sought is None else self._sought)
 
     def review(self, *, is_full: bool, recogniser_answers: bool) -> None:
         """Decide anew whether the partition is to be read; called a few times a second."""
+        if self.owner.core.owed_from not in {None, self._sought}:
+            self._go_back()
         reason = self._reason_to_wait(is_full=is_full, recogniser_answers=recogniser_answers)
         if reason == self.held_for:
             return

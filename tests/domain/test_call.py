@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 import pytest
 
@@ -39,7 +41,7 @@ class Desk:
     def __init__(self, call: Call | None = None) -> None:
         self.rules = NoRules()
         self.call = call or Call.begin(
-            "call", origin_ts=ORIGIN_TS, rule_set_hash="hash", rules=self.rules, policy=CallPolicy()
+            "call", 0, origin_ts=ORIGIN_TS, rule_set_hash="hash", rules=self.rules, policy=CallPolicy()
         )
         self.offset = -1
         self.now = 10.0
@@ -68,7 +70,7 @@ class Desk:
 
     def tick(self, seconds: float = 0.2, *, caught_up: bool = True, record_ms: int = ORIGIN_TS) -> Desk:
         self.now += seconds
-        self.call.tick(now=self.now, record_ms=record_ms, caught_up=caught_up)
+        self.call.tick(now=self.now, record_ms=record_ms, read_until=self.now if caught_up else -inf)
         self._collect()
         return self
 
@@ -81,6 +83,8 @@ class Desk:
     def restored(self) -> Desk:
         """A successor that begins with what this one would have stored."""
         stored = StoredCall(
+            topic="telephony.audio",
+            partition=0,
             call=self.call.row(),
             legs=tuple(self.call.leg_row(leg) for leg in self.call.parties),
             entries=tuple(self.entries),

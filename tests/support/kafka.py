@@ -86,6 +86,8 @@ class KafkaNode:
     home: Path
     port: int
     controller_port: int
+    through: tuple[int, int] | None = None
+    """A second port to listen on, and the port of the link that leads there, which its clients are told."""
 
     @property
     def bootstrap(self) -> str:
@@ -99,24 +101,44 @@ class KafkaNode:
             for setting in ("replication.factor", "num.partitions", "min.isr")
             if (topic, setting) != ("offsets.topic", "min.isr")
         }
-        return internal_topics | {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            # A quorum that is written down needs nothing but a plain format, which the image does too.
-            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
-            "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-            "listeners": f"PLAINTEXT://{listen_on}:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
-            "log.dirs": log_dir,
-            "group.initial.rebalance.delay.ms": "0",
-            # Tests write records whose time stamps are years old: no topic drops any unless it asks to.
-            "log.retention.ms": "-1",
-            # Retention and compaction within seconds, so that tests can see what they do.
-            "log.initial.task.delay.ms": "500",
-            "log.retention.check.interval.ms": "500",
-            "log.cleaner.backoff.ms": "500",
+        return (
+            internal_topics
+            | self._listeners(listen_on)
+            | {
+                "process.roles": "broker,controller",
+                "node.id": "1",
+                # A quorum that is written down needs nothing but a plain format, which the image does too.
+                "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+                "controller.listener.names": "CONTROLLER",
+                "log.dirs": log_dir,
+                "group.initial.rebalance.delay.ms": "0",
+                # Tests write records whose time stamps are years old: no topic drops any unless it asks to.
+                "log.retention.ms": "-1",
+                # Retention and compaction within seconds, so that tests can see what they do.
+                "log.initial.task.delay.ms": "500",
+                "log.retention.check.interval.ms": "500",
+                "log.cleaner.backoff.ms": "500",
+            }
+        )
+
+    def _listeners(self, listen_on: str) -> dict[str, str]:
+        listeners = {"PLAINTEXT": f"{listen_on}:{self.port}"}
+        told = {"PLAINTEXT": self.bootstrap}
+        if self.through is not None:
+            port, link_port = self.through
+            listeners["LINKED"] = f"127.0.0.1:{port}"
+            told["LINKED"] = f"127.0.0.1:{link_port}"
+        return {
+            "listener.security.protocol.map": ",".join(
+                f"{name}:PLAINTEXT" for name in ("CONTROLLER", *listeners)
+            ),
+            "listeners": _join(listeners | {"CONTROLLER": f"127.0.0.1:{self.controller_port}"}),
+            "advertised.listeners": _join(told),
         }
+
+
+def _join(listeners: Mapping[str, str]) -> str:
+    return ",".join(f"{name}://{place}" for name, place in listeners.items())
 
 
 async def create_topic(bootstrap: str, name: str, *, partitions: int, configs: Mapping[str, str]) -> None:
@@ -209,15 +231,36 @@ def _copy_jars(scratch: Path) -> Path:
     return jars
 
 
+def start_node(node: KafkaNode, cache_dir: Path) -> Child:
+    """Start a node with Java, on the log of its last run if there was one; it is not ready yet.
+
+    Raises BrokerUnavailableError where there is no Java, or no jars and no Maven.
+    """
+    if not _has_java(cache_dir):
+        raise BrokerUnavailableError(_REMEDY)
+    return _start_jars(node, cache_dir)
+
+
+async def await_node(node: KafkaNode, broker: Child) -> None:
+    """Return once the node describes its cluster."""
+    await await_ready(
+        broker,
+        lambda: broker_answers(node.port),
+        within_s=_START_WITHIN_S,
+        waiting_for="to describe its cluster",
+    )
+
+
 def _start_jars(node: KafkaNode, cache_dir: Path) -> Child:
     java = ["java", *_HEAP, f"-Djava.io.tmpdir={node.home}", "-cp", f"{_resolve_jars(cache_dir)}/*"]
     config = node.home / "server.properties"
     settings = node.properties(listen_on="127.0.0.1", log_dir=str(node.home / "log"))
     config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
-    tool = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(config)]
-    formatted = subprocess.run([*java, *tool], check=False, capture_output=True, text=True, timeout=60)
-    if formatted.returncode:
-        raise BrokerUnavailableError(f"Kafka's log could not be formatted: {formatted.stderr.strip()}")
+    if not (node.home / "log").exists():
+        tool = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(config)]
+        formatted = subprocess.run([*java, *tool], check=False, capture_output=True, text=True, timeout=60)
+        if formatted.returncode:
+            raise BrokerUnavailableError(f"Kafka's log could not be formatted: {formatted.stderr.strip()}")
     return start_child(
         [*java, "kafka.Kafka", config],
         name="Kafka",
