@@ -1,8 +1,8 @@
 """How many log entries a second the rules of one core judge.
 
 The rule set is taken several times over, under other ids, against calls in English, Chinese and Japanese,
-whose texts are made of sentences, some of which a rule is about. Every entry of a log counts as an event: a mix
-as calls have it, with a step of coverage a second while a side listens.
+whose texts are made of sentences, some of which a rule is about. Every entry of a log counts as an event: a
+mix as calls have it, with a step of coverage a second while a side listens.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEAST_EVENTS_PER_SECOND: Final = 10_000
 MATCHING_SHARE: Final = 0.12
 """Of the utterances that are made, how many a rule is about."""
 
-_FEELINGS: Final[tuple[Emotion, ...]] = (*["neutral"] * 6, "happy", "angry")
+_FEELINGS: Final[tuple[Emotion, ...]] = ("neutral", "neutral", "neutral", "neutral", "happy", "angry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

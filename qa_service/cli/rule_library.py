@@ -1,4 +1,4 @@
-"""``qa-service rules library``: the rules to begin with, listed and copied from."""
+"""``qa-service rules library``: rules to begin with, to be listed and copied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from qa_service.rules.library import THEMES, LibraryRule, excerpt, read_library
+from qa_service.rules.library import THEMES, LibraryRule, choose, excerpt, excerpt_tests, read_library
 
 
 @click.group(
@@ -56,32 +56,34 @@ def list_(names: tuple[str, ...], *, as_json: bool) -> None:
 Examples:
   qa-service rules library show dead-air
   qa-service rules library show retention supervisor-asked-for > my-rules.yaml
+  qa-service rules library show retention supervisor-asked-for --tests > my-rules.tests.yaml
   qa-service rules library show > all-rules.yaml"""
 )
 @click.argument("names", nargs=-1)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print a JSON list, the text of each rule's file in it."
-)
-def show(names: tuple[str, ...], *, as_json: bool) -> None:
-    """Print a complete rule file of the NAMES, rules or themes, or of all, with lists and tests."""
+@click.option("--tests", is_flag=True, help="Print the tests of these rules in place of the rules.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, each rule as files of its own.")
+def show(names: tuple[str, ...], *, tests: bool, as_json: bool) -> None:
+    """Print a complete rule file of the NAMES, rules or themes, or of all, with the lists they use."""
     chosen = _choose(names)
     if as_json:
-        rows = [{**_describe(each), "source": excerpt((each.rule.id,))} for each in chosen]
+        rows = [
+            {**_describe(each), "source": excerpt((each.rule.id,)), "tests": excerpt_tests((each.rule.id,))}
+            for each in chosen
+        ]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        click.echo(excerpt(names or THEMES), nl=False)
+        click.echo((excerpt_tests if tests else excerpt)(names or THEMES), nl=False)
 
 
-def _choose(names: Collection[str]) -> list[LibraryRule]:
-    """Choose the rules of these names, or of these themes; without any, all."""
-    rules = read_library()
-    known = {*THEMES, *(each.rule.id for each in rules)}
-    for name in names:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else "see: qa-service rules library"
-            raise click.UsageError(f"{name!r} is neither a rule of the library nor a theme; {hint}")
-    return [each for each in rules if not names or {each.theme, each.rule.id} & set(names)]
+def _choose(names: Collection[str]) -> tuple[LibraryRule, ...]:
+    try:
+        return choose(names or THEMES)
+    except KeyError as error:
+        name = str(error.args[0])
+    known = [*THEMES, *(each.rule.id for each in read_library())]
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "see: qa-service rules library"
+    raise click.UsageError(f"{name!r} is neither a rule of the library nor a theme; {hint}")
 
 
 def _describe(each: LibraryRule) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from qa_service.cli.backtest import backtest
 from qa_service.cli.configuration import read_rule_set, rule_set
 from qa_service.cli.reaching import AS_JSON, ask, by_option, to_json
 from qa_service.cli.rule_library import library
+from qa_service.rules.errors import RuleFileError
+from qa_service.rules.scenarios import Alert, Verdict, judge, read_scenarios
 from qa_service.settings import Settings
 from qa_service.storage.rule_versions import publish, read_history, read_source
 
 
 @click.group()
 def rules() -> None:
-    """Begin with the library's rules, check files of your own, try them on stored calls, publish them."""
+    """Begin with the library's rules, check and test files of your own, try them on calls, publish them."""
 
 
 rules.add_command(backtest)
@@ -47,6 +49,63 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> None:
         click.echo(f"{name}: {len(loaded.rules)} rules, hash {loaded.hash[:12]}")
         for rule in loaded.rules:
             click.echo(f"  {rule.id} v{rule.version} ({rule.severity}): {rule.description}")
+
+
+@rules.command(
+    epilog="""\b
+Examples:
+  qa-service rules test my-rules.yaml          runs my-rules.tests.yaml, which stands beside it
+  qa-service rules test *.yaml --json          one JSON list, for other programs"""
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def test(files: tuple[Path, ...], *, as_json: bool) -> None:
+    """Run dialogues written beside rule files; exits with 1 if any raises other alerts than it should."""
+    chosen = [path for path in files if not path.name.endswith(_TESTS)]
+    verdicts = [(path, verdict) for path in chosen for verdict in _run_tests(path)]
+    if as_json:
+        rows = [{"file": str(path), **msgspec.to_builtins(verdict)} for path, verdict in verdicts]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        for path, verdict in verdicts:
+            _print(path, verdict)
+    failed = sum(not verdict.passed for _, verdict in verdicts)
+    if failed:
+        raise click.ClickException(f"{failed} of {len(verdicts)} tests failed")
+    if not as_json:
+        click.echo(f"{len(verdicts)} tests passed")
+
+
+_TESTS = ".tests.yaml"
+
+
+def _run_tests(path: Path) -> list[Verdict]:
+    loaded = read_rule_set(path)
+    tests = path.with_name(path.stem + _TESTS)
+    try:
+        source = tests.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"cannot read {tests}, the tests of {path.name}: {error}") from error
+    try:
+        return [judge(scenario, loaded) for scenario in read_scenarios(source, str(tests), loaded)]
+    except RuleFileError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _print(path: Path, verdict: Verdict) -> None:
+    click.echo(f"{'ok    ' if verdict.passed else 'FAILED'} {path.name}: {verdict.name}")
+    for alert in verdict.missing:
+        click.echo(f"       - expected {_describe(alert)}")
+    for alert in verdict.unexpected:
+        click.echo(f"       + raised   {_describe(alert)}")
+    for rule, (wanted, found) in verdict.wrong_outcomes.items():
+        click.echo(f"       - expected {rule} to be {wanted}; it is {found}")
+
+
+def _describe(alert: Alert) -> str:
+    told = msgspec.to_builtins(alert)
+    rule = told.pop("rule")
+    return " ".join([rule, *(f"{name}={value}" for name, value in told.items())])
 
 
 @rules.command(

@@ -435,9 +435,9 @@ class Axis:
         """Tell whether a leg of these has been in the call since a time."""
         return any(group.live or group.left_ms > since_ms for group in self._find_groups(roles))
 
-    def is_for(self, where: Where) -> bool:
+    def is_for(self, where: Where | None) -> bool:
         """Tell whether each thing asked for holds of some leg."""
-        return where == _EVERYWHERE or _matches(where, self._legs.values())
+        return where is None or _matches(where, self._legs.values())
 
     # --- what comes in --------------------------------------------------------------------------------
 
@@ -571,9 +571,6 @@ class Axis:
     @staticmethod
     def _groups_of(role: Role) -> tuple[Speaker, ...]:
         return ("any",) if role == "other" else ("any", role)
-
-
-_EVERYWHERE: Final = Where()
 
 
 def _matches(where: Where, legs: Iterable[Description]) -> bool:

@@ -385,7 +385,7 @@ class Rule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Calm after the last evidence that closes an incident, in audio time."""
     cooldown_ms: int
     """How long after an incident's end no other of this rule, in this place, is opened."""
-    where: Where = Where()
+    where: Where | None = None
     early: bool = False
     """Whether words of an utterance that is not finished may raise it."""
     escalate: tuple[Escalation, ...] = ()

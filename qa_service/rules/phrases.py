@@ -116,21 +116,41 @@ class Phrase:
 
     elements: tuple[_Element, ...]
 
+    plain: Words | None
+    """The words, if there is nothing else in it."""
+
     def find(self, words: Words) -> tuple[Span, ...]:
         """Find where it is said: from each place where it begins, the shortest."""
-        first = self.elements[0]
-        return tuple(
-            Span(start, end)
-            for start in range(len(words))
-            if (reached := first.ends(words, start)) and (end := self._end(words, reached)) is not None
-        )
+        if self.plain is not None:
+            length, plain = len(self.plain), self.plain
+            starts = (start for start in range(len(words) - length + 1) if words[start] == plain[0])
+            return tuple(
+                Span(start, start + length)
+                for start in starts
+                if length == 1 or words[start : start + length] == plain
+            )
+        layers = self._reach(words)
+        if not layers:
+            return ()
+        # Back from the last element: where each place that was reached ends first.
+        ends = {end: end for end in layers[-1]}
+        for element, reached in zip(reversed(self.elements), reversed(layers[:-1]), strict=True):
+            ends = {
+                start: min(found)
+                for start in reached
+                if (found := [ends[end] for end in element.ends(words, start) if end in ends])
+            }
+        return tuple(Span(start, ends[start]) for start in sorted(ends))
 
-    def _end(self, words: Words, reached: Iterable[int]) -> int | None:
-        for element in self.elements[1:]:
-            reached = {end for start in reached for end in element.ends(words, start)}
+    def _reach(self, words: Words) -> list[set[int]]:
+        """List the places that are reached before each element and after the last; none if it is not said."""
+        layers = [set(range(len(words)))]
+        for element in self.elements:
+            reached = {end for start in layers[-1] for end in element.ends(words, start)}
             if not reached:
-                return None
-        return min(reached)
+                return []
+            layers.append(reached)
+        return layers
 
 
 class PhraseIndex:
@@ -196,7 +216,8 @@ def compile_phrase(text: str) -> Phrase:
         del elements[0]
     while isinstance(elements[-1], _Wildcard):
         del elements[-1]
-    return Phrase(tuple(elements))
+    plain = tuple(element.word for element in elements if isinstance(element, _Word))
+    return Phrase(tuple(elements), plain if len(plain) == len(elements) else None)
 
 
 def _add_star(elements: list[_Element], text: str, before: str, after: str) -> None:

@@ -29,7 +29,6 @@ from qa_service.rules.language import (
     TalkCondition,
     TalkShareCondition,
     TrendCondition,
-    Where,
 )
 from qa_service.rules.nodes import Maker
 
@@ -128,7 +127,7 @@ def find_roles(condition: Condition) -> frozenset[Speaker]:
 
 def is_judged_by_leg(rule: Rule, conditions: Sequence[Condition]) -> bool:
     """Tell whether a rule is judged on each leg alone."""
-    if rule.where != Where():
+    if rule.where is not None:
         return False
     if _is_of_leg(rule.when):
         return True

@@ -222,9 +222,9 @@ class RuleReader:
             self._document.note(node, "'early' is for rules whose condition is 'said' alone, without 'where'")
         return is_early
 
-    def _read_where(self, node: yaml.Node | None) -> Where:
+    def _read_where(self, node: yaml.Node | None) -> Where | None:
         if node is None:
-            return Where()
+            return None
         keys = ("role", "tenant", "queue", "agent", "direction", "language", "attributes")
         fields = self._document.read_mapping(node, "'where'", optional=keys)
         if isinstance(node, yaml.MappingNode) and not node.value:

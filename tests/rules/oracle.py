@@ -263,7 +263,7 @@ class World:
 
 
 def _is_on_one_leg(rule: Rule) -> bool:
-    if rule.where != lang.Where():
+    if rule.where is not None:
         return False
     text = repr(rule.when)
     kinds = set(re.findall(r"(\w+)Condition\(", text))
@@ -305,9 +305,7 @@ def _roles(condition: Any) -> frozenset[str]:
 def _judge(rule: Rule, world: World) -> set[Incident]:
     found: set[Incident] = set()
     hits = [
-        hit
-        for hit in find(rule.when, world)
-        if rule.where == lang.Where() or world.is_for(rule.where, hit.instant)
+        hit for hit in find(rule.when, world) if rule.where is None or world.is_for(rule.where, hit.instant)
     ]
     marks: list[tuple[Instant, Hit | None]] = [(hit.instant, hit) for hit in hits]
     if world.leg is not None:

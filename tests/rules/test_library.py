@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from qa_service.cli.rules import rules as command
-from qa_service.rules.library import THEMES, LibraryRule, excerpt, read_library, sources, split_source
+from qa_service.domain.entries import Utterance
+from qa_service.rules import library
+from qa_service.rules.library import THEMES, LibraryRule, excerpt, excerpt_tests, read_library, sources
 from qa_service.rules.phrases import compile_phrase, read_words
 from qa_service.rules.ruleset import RuleSet, default_rule_set, load_rule_set
-from tests.rules.dialogues import CALL
-from tests.rules.played import Case, play, read_cases, read_ordinary
+from qa_service.rules.scenarios import Scenario, judge, read_scenarios
 
 LIBRARY = read_library()
-CASES = [case for theme in THEMES for case in read_cases(theme)]
+GOOD_CALLS = Path(__file__).parent / "good-calls.tests.yaml"
 SECTION = re.compile(r"    # (\w\w)\n((?:    \".*\n)+)")
 KANA = re.compile("[\u3040-\u30ff]")
 IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
@@ -28,15 +32,41 @@ def load(theme: str) -> RuleSet:
     return load_rule_set(sources()[theme], f"{theme}.yaml")
 
 
+class Case(NamedTuple):
+    """A test of the library."""
+
+    scenario: Scenario
+    rule: str
+    language: str
+
+    @property
+    def raises(self) -> bool:
+        return bool(self.scenario.expected)
+
+    @property
+    def texts(self) -> list[str]:
+        return [entry.body.text for entry in self.scenario.log if isinstance(entry.body, Utterance)]
+
+
+@cache
+def read_cases() -> tuple[Case, ...]:
+    cases = []
+    for theme, source in library.sources_of_tests().items():
+        scenarios = read_scenarios(source, f"{theme}.tests.yaml", load(theme))
+        written = yaml.safe_load(source)["tests"]
+        cases += [
+            Case(scenario, *scenario.rules, test["language"])
+            for scenario, test in zip(scenarios, written, strict=True)
+        ]
+    return tuple(cases)
+
+
 def cases_of(rule: LibraryRule) -> list[Case]:
-    return [case for case in CASES if case.rule == rule.rule.id]
+    return [case for case in read_cases() if case.rule == rule.rule.id]
 
 
-def is_raised(rule: LibraryRule, case: Case) -> bool:
-    call = load(rule.theme).start(CALL)
-    for entry in play(case):
-        call.feed(entry)
-    return call.outcomes()[rule.rule.id] == "raised"
+def split(theme: str, section: str) -> dict[str, str]:
+    return library.split_source(sources()[theme]).get(section, {})
 
 
 def read_lists() -> dict[tuple[str, str], dict[str, list[str]]]:
@@ -46,7 +76,7 @@ def read_lists() -> dict[tuple[str, str], dict[str, list[str]]]:
             language: re.findall(r'"([^"]+)"', phrases) for language, phrases in SECTION.findall(text)
         }
         for theme in THEMES
-        for name, text in split_source(sources()[theme]).get("lists", {}).items()
+        for name, text in split(theme, "lists").items()
     }
 
 
@@ -63,19 +93,19 @@ def test_it_holds_at_least_25_rules_of_different_ids_all_of_which_load_in_one_fi
 def test_a_rule_is_raised_by_its_dialogues_and_not_by_the_near_misses(rule):
     cases = cases_of(rule)
 
-    wrong = [f"{case.language}: {case.test}" for case in cases if is_raised(rule, case) != case.raises]
+    verdicts = [judge(case.scenario, load(rule.theme)) for case in cases]
 
-    assert wrong == []
+    assert [verdict for verdict in verdicts if not verdict.passed] == []
     assert {case.raises for case in cases} == {True, False}
 
 
-@pytest.mark.parametrize("case", read_ordinary(), ids=lambda case: case.language)
-def test_a_call_that_went_well_raises_no_rule_at_all(case):
-    call = load_rule_set(excerpt(), "all.yaml").start(CALL)
+def test_a_call_that_went_well_raises_no_rule_at_all():
+    every = load_rule_set(excerpt(), "all.yaml")
 
-    changes = [change for entry in play(case) for change in call.feed(entry)]
+    scenarios = read_scenarios(GOOD_CALLS.read_text(encoding="utf-8"), GOOD_CALLS.name, every)
 
-    assert [(change.rule_id, change.state) for change in changes] == []
+    assert [scenario.name for scenario in scenarios] == ["English", "German", "Chinese", "Japanese"]
+    assert [verdict for scenario in scenarios if not (verdict := judge(scenario, every)).passed] == []
 
 
 @pytest.mark.parametrize("rule", [each for each in LIBRARY if each.languages], ids=lambda each: each.rule.id)
@@ -88,11 +118,12 @@ def test_a_rule_about_words_has_dialogues_in_english_chinese_and_japanese(rule):
     assert len(silent) >= 2
 
 
-def test_every_dialogue_is_of_a_rule_and_no_rule_has_two_of_a_name():
-    names = [(case.rule, case.language, case.test) for case in CASES]
+def test_every_test_is_named_after_its_rule_and_no_two_alike():
+    names = [case.scenario.name for case in read_cases()]
 
-    assert {case.rule for case in CASES} == {each.rule.id for each in LIBRARY}
+    assert {case.rule for case in read_cases()} == {each.rule.id for each in LIBRARY}
     assert len(set(names)) == len(names)
+    assert all(case.scenario.name.startswith(f"{case.rule}: ") for case in read_cases())
 
 
 def test_every_list_has_phrases_in_english_chinese_and_japanese_each_in_its_own_script():
@@ -111,7 +142,7 @@ def test_every_list_is_used_by_a_rule_of_its_file_and_those_of_one_name_are_alik
     used = {(each.theme, name) for each in LIBRARY for name in each.lists}
     texts: dict[str, set[str]] = {}
     for theme in THEMES:
-        for name, text in split_source(sources()[theme]).get("lists", {}).items():
+        for name, text in split(theme, "lists").items():
             texts.setdefault(name, set()).add(text)
 
     assert used == set(read_lists())
@@ -125,7 +156,7 @@ def test_every_list_is_heard_in_every_language_in_a_dialogue_of_a_rule_that_uses
         for language, phrases in languages.items():
             said = [
                 read_words(text)
-                for case in CASES
+                for case in read_cases()
                 if case.rule in users and case.language == language
                 for text in case.texts
             ]
@@ -164,12 +195,22 @@ def test_an_excerpt_holds_the_rules_asked_for_the_lists_they_use_and_nothing_els
     whole = {each.rule.id: each.rule for each in LIBRARY}
     assert [rule.id for rule in loaded.rules] == ["leaving-angry", "dead-air"]
     assert all(rule == whole[rule.id] for rule in loaded.rules)
-    assert list(split_source(source)["lists"]) == ["cancel", "not-cancelling", "apology", "hold"]
+    assert list(library.split_source(source)["lists"]) == ["cancel", "not-cancelling", "apology", "hold"]
     assert "# Who has been asked to wait" in source
 
 
 def test_an_excerpt_of_a_theme_means_what_its_file_means():
     assert load_rule_set(excerpt(["process"]), "my-rules.yaml").hash == load("process").hash
+
+
+def test_the_tests_of_an_excerpt_are_those_of_its_rules_and_pass():
+    rules = load_rule_set(excerpt(["emotion", "dead-air"]), "my-rules.yaml")
+
+    scenarios = read_scenarios(excerpt_tests(["emotion", "dead-air"]), "my-rules.tests.yaml", rules)
+
+    expected = [case.scenario.name for case in read_cases() if case.rule in {rule.id for rule in rules.rules}]
+    assert expected == [scenario.name for scenario in scenarios]
+    assert all(judge(scenario, rules).passed for scenario in scenarios)
 
 
 def test_a_name_that_is_not_there_is_an_error():
@@ -203,22 +244,27 @@ def test_the_command_lists_as_json():
     }
 
 
-def test_the_command_prints_a_file_that_can_be_checked(tmp_path):
-    path = tmp_path / "my-rules.yaml"
+def test_the_command_prints_a_file_and_its_tests_which_pass(tmp_path):
+    rules, tests = tmp_path / "my-rules.yaml", tmp_path / "my-rules.tests.yaml"
+    names = ["retention", "dead-air"]
 
-    shown = CliRunner().invoke(command, ["library", "show", "retention", "dead-air"])
-    path.write_text(shown.output, encoding="utf-8")
-    checked = CliRunner().invoke(command, ["check", str(path), "--json"])
+    for path, options in ((rules, []), (tests, ["--tests"])):
+        path.write_text(
+            CliRunner().invoke(command, ["library", "show", *names, *options]).output, encoding="utf-8"
+        )
+    result = CliRunner().invoke(command, ["test", str(rules)])
 
-    expected = [each.rule.id for each in LIBRARY if each.theme == "retention"] + ["dead-air"]
-    assert expected == json.loads(checked.output)[0]["rules"]
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith(" tests passed\n")
 
 
 def test_the_command_prints_each_rule_as_a_file_of_its_own_in_json():
     result = CliRunner().invoke(command, ["library", "show", "conduct", "--json"])
 
     for row in json.loads(result.output):
-        assert [rule.id for rule in load_rule_set(row["source"], row["id"]).rules] == [row["id"]]
+        loaded = load_rule_set(row["source"], row["id"])
+        assert [rule.id for rule in loaded.rules] == [row["id"]]
+        assert len(read_scenarios(row["tests"], row["id"], loaded)) > 1
 
 
 def test_the_command_names_the_nearest_rule_if_there_is_none_of_a_name():

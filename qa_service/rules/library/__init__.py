@@ -1,7 +1,7 @@
-"""The library of rules to begin with: a YAML file per theme, each rule with its phrases and its tests.
+"""The library of rules to begin with: a YAML file per theme, and beside each the tests of its rules.
 
-Each file is complete and loads as it is; :func:`excerpt` makes a complete file of chosen rules. Below a
-file's ``lists`` a comment before the phrases of each language names it: ``# en``.
+Each file is complete and loads as it is; :func:`excerpt` and :func:`excerpt_tests` make files of chosen
+rules. In a list of phrases a comment names the language of what follows: ``# en``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ THEMES: Final = ("compliance", "retention", "emotion", "conduct", "process")
 """What there is a file of, in the order of the documents."""
 
 _SECTION = re.compile(r"(\w+):\n")
-_BLOCK = re.compile(r"  (?:- \{?(?:id|rule): ([\w-]+)|([\w-]+): \[)")
+_BLOCK = re.compile(r"  (?:- id: |- rules: \[)?([\w-]+)(?:: \[|\])?\n")
+"""How a rule, a test or a list begins, and its name; of a test, the rule that it is about."""
 _LANGUAGE = re.compile(r"^    # (\w\w)$", re.MULTILINE)
 _LIST_NAME = re.compile(r"\{list: ([\w-]+)\}")
 
@@ -38,8 +39,7 @@ class LibraryRule(NamedTuple):
 @cache
 def sources() -> Mapping[str, str]:
     """Return the text of the file of each theme."""
-    folder = resources.files(__name__)
-    return {theme: folder.joinpath(f"{theme}.yaml").read_text(encoding="utf-8") for theme in THEMES}
+    return {theme: _read(f"{theme}.yaml") for theme in THEMES}
 
 
 @cache
@@ -48,33 +48,42 @@ def read_library() -> tuple[LibraryRule, ...]:
     return tuple(_read_theme())
 
 
-def excerpt(names: Collection[str] = THEMES, *, with_tests: bool = True) -> str:
-    """Return a complete rule file of the rules and themes of these names, with their lists and tests.
+@cache
+def sources_of_tests() -> Mapping[str, str]:
+    """Return the text of the file of tests of each theme."""
+    return {theme: _read(f"{theme}.tests.yaml") for theme in THEMES}
+
+
+def choose(names: Collection[str]) -> tuple[LibraryRule, ...]:
+    """Choose the rules of these names, and those of the themes among them.
 
     Raises ``KeyError`` for a name that is neither.
     """
-    chosen = {each.rule.id: each for each in read_library() if {each.rule.id, each.theme} & set(names)}
-    unknown = set(names) - set(chosen) - set(THEMES)
+    chosen = tuple(each for each in read_library() if {each.rule.id, each.theme} & set(names))
+    unknown = set(names) - {each.rule.id for each in chosen} - set(THEMES)
     if unknown:
         raise KeyError(min(unknown))
-    used = {name for each in chosen.values() for name in each.lists}
-    parts: dict[str, dict[str, str]] = {"lists": {}, "rules": {}, "tests": {}}
-    for source in sources().values():
-        for section, blocks in split_source(source).items():
-            wanted = used if section == "lists" else chosen
-            parts[section].update((name, text) for name, text in blocks.items() if name in wanted)
-    if not with_tests:
-        del parts["tests"]
-    sections = (
-        f"{section}:\n" + ("" if section == "lists" else "\n").join(blocks.values())
-        for section, blocks in parts.items()
-        if blocks
-    )
-    return "version: 1\n\n" + "\n".join(sections)
+    return chosen
+
+
+def excerpt(names: Collection[str] = THEMES) -> str:
+    """Return a complete rule file of the rules that :func:`choose` finds, with the lists they use."""
+    chosen = choose(names)
+    used = {name for each in chosen for name in each.lists}
+    lists, rules = (_collect(sources(), section) for section in ("lists", "rules"))
+    listed = "".join(text for name, text in lists.items() if name in used)
+    phrases = f"lists:\n{listed}\n" if listed else ""
+    return f"version: 1\n\n{phrases}rules:\n" + "\n".join(rules[each.rule.id] for each in chosen)
+
+
+def excerpt_tests(names: Collection[str] = THEMES) -> str:
+    """Return a complete file of the tests of these rules."""
+    tests = _collect(sources_of_tests(), "tests")
+    return "version: 1\n\ntests:\n" + "\n".join(tests[each.rule.id] for each in choose(names))
 
 
 def split_source(source: str) -> dict[str, dict[str, str]]:
-    """Split a file of the library into the text of each list, of each rule and of each rule's tests.
+    """Split a file of the library into the texts of each list, each rule, and the tests of each rule.
 
     A comment belongs to what stands below it.
     """
@@ -85,15 +94,29 @@ def split_source(source: str) -> dict[str, dict[str, str]]:
         if section := _SECTION.fullmatch(line):
             blocks = sections.setdefault(section[1], {})
             name = ""
-        elif begun := _BLOCK.match(line):
-            name = begun[1] or begun[2]
-            blocks[name] = blocks.get(name, "") + above + line
+        elif begun := _BLOCK.fullmatch(line):
+            name = begun[1]
+            blocks[name] = f"{blocks[name]}\n" if name in blocks else ""
+            blocks[name] += above + line
             above = ""
         elif line.startswith("  #"):
             above += line
         elif name and line.strip():
             blocks[name] += line
     return sections
+
+
+def _collect(sources: Mapping[str, str], section: str) -> dict[str, str]:
+    """Collect the blocks of a section of all themes."""
+    return {
+        name: text
+        for source in sources.values()
+        for name, text in split_source(source).get(section, {}).items()
+    }
+
+
+def _read(name: str) -> str:
+    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _read_theme() -> Iterator[LibraryRule]:
