@@ -11,16 +11,18 @@ import msgspec
 from qa_service.cli.backtest import backtest
 from qa_service.cli.configuration import read_rule_set, rule_set
 from qa_service.cli.reaching import AS_JSON, ask, by_option, to_json
+from qa_service.cli.rule_library import library
 from qa_service.settings import Settings
 from qa_service.storage.rule_versions import publish, read_history, read_source
 
 
 @click.group()
 def rules() -> None:
-    """Check rule files, try them on stored calls, publish them."""
+    """Begin with the library's rules, check files of your own, try them on stored calls, publish them."""
 
 
 rules.add_command(backtest)
+rules.add_command(library)
 
 
 @rules.command(

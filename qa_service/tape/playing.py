@@ -7,6 +7,7 @@ say, the clock of the play does not either: legs end by ``stop``, ``call_end`` o
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -121,11 +122,11 @@ class _Player:
                 tell(number, total)
                 await asyncio.sleep(0)
                 while core.is_far_behind:
-                    await self._wait(caught_up=False)
+                    await self._wait(read_all=False)
             self._check()
         tell(total, total)
         while core.live_legs and (core.next_offset < core.position or core.awaits_results):
-            await self._wait(caught_up=True)
+            await self._wait(read_all=True)
         await self.owner.flush(_WRITE_WITHIN_S)
         self._check()
 
@@ -138,9 +139,9 @@ class _Player:
             _log.warning("tape_record_refused", offset=record.offset, reason=str(violation))
             core.skip(record.offset)
 
-    async def _wait(self, *, caught_up: bool) -> None:
+    async def _wait(self, *, read_all: bool) -> None:
         await asyncio.sleep(TICK_S)
-        self.owner.tick(caught_up=caught_up)
+        self.owner.tick(read_until=self._clock.monotonic() if read_all else -math.inf)
         self._check()
         now = self._clock.monotonic()
         if self.owner.core.next_offset != self._covered:
