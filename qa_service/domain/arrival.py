@@ -114,6 +114,11 @@ class FrameOrder:
         return pieces
 
     @property
+    def holds_frames(self) -> bool:
+        """Whether frames wait for others that they have overtaken."""
+        return bool(self._held)
+
+    @property
     def oldest_held_offset(self) -> int | None:
         """Smallest record offset among frames still held back."""
         return min((frame.offset for frame in self._held), default=None)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from qa_service.contract.records import CallEnd, CallRecord, LegResume, LegStop
+from msgspec import Struct
+
+from qa_service.contract.records import AudioFrame, CallEnd, CallRecord, LegResume, LegStop
 from qa_service.domain.actions import Action, DamagedPackets
 from qa_service.domain.announcements import PartialData
 from qa_service.domain.call import Call, CallPolicy, Outcome
@@ -24,8 +26,7 @@ LINGER_S = 600.0
 """How long a call that ended is remembered here; one that comes back later is read from the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class LegKey:
+class LegKey(Struct, frozen=True, gc=False):
     """A leg of a call."""
 
     call_id: str
@@ -103,6 +104,12 @@ class Partition:
         if record_ms > self._record_ms:  # noqa: PLR1730 - max is a call, and this is the frame path
             self._record_ms = record_ms
         call = self._calls.get(record.call_id)
+        if call is not None and type(frame := record.record) is AudioFrame:
+            has_decided = call.take_next(frame, offset, record_ms=self._record_ms, now=now)
+            if has_decided is not None:
+                if has_decided:
+                    self._gather(call, now=now)
+                return "accepted"
         if call is None:
             if isinstance(record.record, CallEnd | LegStop | LegResume):
                 return "without_effect"
@@ -238,19 +245,22 @@ class Partition:
 
     def _gather(self, call: Call, *, now: float) -> None:
         """Move what a call decided to where the shell takes it from."""
+        if call.ended:
+            self._ended_at.setdefault(call.call_id, now)
+        if not call.has_outputs:
+            return
         outputs = call.take_outputs()
         self._actions += [(LegKey(call.call_id, leg_id), action) for leg_id, action in outputs.actions]
         self._partials += outputs.partials
         self._damaged += [(LegKey(call.call_id, leg_id), packets) for leg_id, packets in outputs.damaged]
+        if not outputs.dirty_legs and not outputs.entries:
+            return
         pending = self._pending
         pending.entries += outputs.entries
         pending.incidents += outputs.incidents
         pending.outbox += outputs.outbox
         pending.dirty_legs.update(LegKey(call.call_id, leg_id) for leg_id in outputs.dirty_legs)
-        if outputs.entries or outputs.dirty_legs:
-            pending.dirty_calls.add(call.call_id)
-        if call.ended:
-            self._ended_at.setdefault(call.call_id, now)
+        pending.dirty_calls.add(call.call_id)
 
     def _call_rows(self, call_ids: Iterable[str]) -> tuple[CallRow, ...]:
         return tuple(self._calls[call_id].row() for call_id in sorted(call_ids) if call_id in self._calls)

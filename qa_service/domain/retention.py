@@ -20,6 +20,8 @@ class RetainedAudio:
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
         self._newest_offset = -1
+        self._holes = 0
+        """How many of the pieces are holes: mostly none, and then none need be looked for."""
         self.samples = 0
         """How much audio is kept; holes take no room."""
 
@@ -31,6 +33,8 @@ class RetainedAudio:
             else:
                 self._newest_offset = piece.offset
             self.samples += piece.samples
+        else:
+            self._holes += 1
         self._pieces.append(piece)
 
     def cover(self, position: int) -> int | None:
@@ -42,6 +46,8 @@ class RetainedAudio:
             if isinstance(piece, Arrival):
                 newest_seq = piece.seq
                 self.samples -= piece.samples
+            else:
+                self._holes -= 1
         return newest_seq
 
     @property
@@ -52,6 +58,8 @@ class RetainedAudio:
     def holes_before(self, position: int) -> list[Hole]:
         """Return the holes that begin before ``position``, in order."""
         holes: list[Hole] = []
+        if not self._holes:
+            return holes
         for piece in self._pieces:
             if piece.pos >= position:
                 break

@@ -57,8 +57,17 @@ class Sampler:
 
 
 def _name(code: CodeType) -> str:
-    parts = Path(code.co_filename).with_suffix("").parts[-2:]
+    parts = _place(Path(code.co_filename).with_suffix("").parts)
     return f"{'/'.join(parts)}:{code.co_qualname}".replace(";", ",").replace(" ", "_")
+
+
+def _place(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """A file's place in its package, or its name alone."""
+    for folder in ("site-packages", "lib", "qa_service"):
+        if folder in parts:
+            begin = len(parts) - 1 - parts[::-1].index(folder)
+            return parts[begin if folder == "qa_service" else begin + 1 :]
+    return parts[-1:]
 
 
 def _main() -> None:
