@@ -145,9 +145,9 @@ class Call:
         return outcome
 
     def take_next(self, frame: AudioFrame, offset: int, *, record_ms: int, now: float) -> bool | None:
-        """Take a frame that simply follows the one before it on its leg, as nearly all do, by the shortest way.
+        """Take a frame that simply follows the one before it on its leg, as nearly all do: the short way.
 
-        Tells whether anything was decided by it; None, and nothing is changed, if :meth:`handle` has to see it.
+        Tells whether it decided anything; None, and nothing is changed, if :meth:`handle` has to see it.
         """
         party = self.parties.get(frame.leg)
         if party is None or not party.is_anchored or not party.leg.accept_next(frame, offset, now=now):

@@ -16,7 +16,7 @@ from qa_service.domain.actions import Action, DamagedPackets
 from qa_service.domain.announcements import PartialData
 from qa_service.domain.call import Call, CallPolicy, Outcome
 from qa_service.domain.call_log import CallRules
-from qa_service.domain.entries import LogEntry
+from qa_service.domain.entries import LogEntry, Quiet
 from qa_service.domain.incidents import IncidentChange
 from qa_service.domain.writes import CallRow, Claim, LegRow, OutboxEvent, StoredCall, WriteBatch
 from qa_service.protocol.config import SessionConfig
@@ -49,6 +49,8 @@ class _Pending:
     entries: list[LogEntry] = field(default_factory=list)
     incidents: list[IncidentChange] = field(default_factory=list)
     outbox: list[OutboxEvent] = field(default_factory=list)
+    has_news: bool = False
+    """Whether any of it is more than a step through quiet."""
     dirty_calls: set[str] = field(default_factory=set)
     dirty_legs: set[LegKey] = field(default_factory=set)
 
@@ -202,9 +204,9 @@ class Partition:
         return any(call.awaits_results for call in self._calls.values())
 
     @property
-    def has_entries(self) -> bool:
-        """Whether something waits to be written that others wait for."""
-        return bool(self._pending.entries)
+    def has_news(self) -> bool:
+        """Whether something waits to be written that others wait for: anything but steps through quiet."""
+        return self._pending.has_news
 
     def take_batch(self, *, even_if_empty: bool = False) -> WriteBatch | None:
         """Return the next transaction, or None if nothing has changed and no empty one is wanted.
@@ -259,6 +261,8 @@ class Partition:
         pending.entries += outputs.entries
         pending.incidents += outputs.incidents
         pending.outbox += outputs.outbox
+        if outputs.outbox or any(type(entry.body) is not Quiet for entry in outputs.entries):
+            pending.has_news = True
         pending.dirty_legs.update(LegKey(call.call_id, leg_id) for leg_id in outputs.dirty_legs)
         pending.dirty_calls.add(call.call_id)
 

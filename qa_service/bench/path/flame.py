@@ -54,8 +54,10 @@ def render(root: Frame, title: str) -> str:
     rows = 1 + max((depth for _, depth, _, _ in boxes), default=0)
     height = _HEAD + rows * _ROW + _MARGIN
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
-        f'viewBox="0 0 {WIDTH} {height}" font-family="monospace" font-size="11">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+            f'viewBox="0 0 {WIDTH} {height}" font-family="monospace" font-size="11">'
+        ),
         '<rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{WIDTH / 2:g}" y="20" text-anchor="middle" font-size="14">{escape(title)}</text>',
     ]

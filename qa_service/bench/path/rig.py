@@ -33,6 +33,7 @@ from qa_service.embedded.child import Child, await_ready, free_port, start_child
 from qa_service.embedded.kafka import KAFKA_VERSION, has_java
 from qa_service.kafka import KafkaConfig, ensure_topics, started_admin
 from qa_service.rules.ruleset import default_rule_set
+from qa_service.settings import Settings
 from qa_service.storage.migrate import upgrade
 
 PARTITIONS: Final = 8
@@ -221,7 +222,9 @@ async def _start_broker(
         return plan.existing_kafka, f"Kafka at {plan.existing_kafka.bootstrap}"
     if await asyncio.to_thread(has_java, plan.cache_dir):
         kafka = await parts.enter_async_context(EmbeddedKafka(plan.cache_dir, report=say))
-        return KafkaConfig(bootstrap=kafka.bootstrap), f"Apache Kafka {KAFKA_VERSION}"
+        return KafkaConfig(
+            bootstrap=kafka.bootstrap, gather_ms=Settings().kafka_gather_ms
+        ), f"Apache Kafka {KAFKA_VERSION}"
     say("no Java 17 with Maven here: Tansu stands in for Kafka, whose fetches are slower and dearer")
     broker = await parts.enter_async_context(EmbeddedBroker(plan.cache_dir, report=say))
     return (
@@ -248,6 +251,7 @@ def _environment(run: str, kafka: KafkaConfig, dsn: str, asr_url: str, folder: P
         "QA_KAFKA_SASL_MECHANISM": kafka.sasl_mechanism,
         "QA_KAFKA_IDEMPOTENCE": str(kafka.idempotence).lower(),
         "QA_KAFKA_FETCH_WAIT_MS": str(kafka.fetch_wait_ms),
+        "QA_KAFKA_GATHER_MS": os.environ.get("QA_KAFKA_GATHER_MS", str(kafka.gather_ms)),
         **{name: str(value) for name, value in secrets.items() if value is not None},
         "QA_CONSUMER_GROUP": run,
         **{name: f"{run}.{name.split('_')[1].lower()}" for name in _TOPICS},
