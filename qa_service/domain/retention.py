@@ -41,8 +41,11 @@ class RetainedAudio:
         """Forget everything that ends at or before ``position``; return the newest frame number among it."""
         newest_seq: int | None = None
         pieces = self._pieces
-        while pieces and pieces[0].end <= position:
-            piece = pieces.popleft()
+        while pieces:
+            piece = pieces[0]
+            if piece.pos + piece.samples > position:
+                break
+            pieces.popleft()
             if isinstance(piece, Arrival):
                 newest_seq = piece.seq
                 self.samples -= piece.samples

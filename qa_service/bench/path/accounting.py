@@ -35,19 +35,25 @@ def parse_cpu_s(stat: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Processor time over a stretch of time."""
+    """Processor time over a stretch of time, and the audio of all legs that came through in it."""
 
     cpu_s: float
     seconds: float
+    audio_s: float
 
-    def ms_per_leg_second(self, legs: int) -> float:
-        """Milliseconds of processor time for a second of one leg."""
-        return self.cpu_s * 1000 / (self.seconds * legs)
+    @property
+    def ms_per_leg_second(self) -> float:
+        """Milliseconds of processor time for a second of one leg, by the audio that there really was."""
+        return self.cpu_s * 1000 / self.audio_s if self.audio_s else 0.0
 
 
 def mean_usage(parts: Sequence[Usage]) -> Usage:
     """Several stretches as one: turns before and after something cancel what drifts in between."""
-    return Usage(sum(part.cpu_s for part in parts), sum(part.seconds for part in parts))
+    return Usage(
+        sum(part.cpu_s for part in parts),
+        sum(part.seconds for part in parts),
+        sum(part.audio_s for part in parts),
+    )
 
 
 def quantile(buckets: Sequence[tuple[float, float]], share: float) -> float | None:

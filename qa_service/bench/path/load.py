@@ -59,6 +59,7 @@ class _Generator:
         self._unacknowledged: set[asyncio.Future[Any]] = set()
         self._frames = 0
         self._late_s = 0.0
+        self._is_ending = False
         # Any sound will do: nobody listens but the voice gate, and that shall not take it for silence.
         self._sound = (
             np.random.default_rng(1).integers(0, 255, FRAME_SAMPLES - STAMP_SAMPLES, np.uint8).tobytes()
@@ -67,6 +68,7 @@ class _Generator:
     async def begin(self, topic: str, partitions: int, legs: int, prefix: str, spread_s: float) -> bool:
         """Begin so many legs, their beginnings spread over a while, and play them until told to end."""
         self._topic, self._frames, self._late_s = topic, 0, 0.0
+        self._is_ending = False
         self._legs = [
             _leg(f"{prefix}-{number // 2}", _ROLES[number % 2], partitions) for number in range(legs)
         ]
@@ -87,8 +89,8 @@ class _Generator:
     async def end(self) -> Sent:
         """End all calls; what was published since the last reset."""
         assert self._playing is not None  # noqa: S101 - nothing is ended before it is begun
-        self._playing.cancel()
-        await asyncio.wait([self._playing])
+        self._is_ending = True
+        await self._playing
         await self._producer.flush()
         for leg in self._legs:
             await self._tell(leg, LegStop(leg.role, _unix_ms()))
@@ -101,7 +103,9 @@ class _Generator:
         slots: list[list[_Leg]] = [[] for _ in range(_SLOTS)]
         waiting = iter(self._legs)
         started, begun = 0, time.monotonic()
-        for beat in range(1_000_000_000):
+        for beat in itertools.count():
+            if self._is_ending:
+                return
             due = begun + beat * _SLOT_S
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             passed = time.monotonic() - begun

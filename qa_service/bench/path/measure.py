@@ -96,8 +96,8 @@ class PathBench:
         before, ages = await self.measure_floor(legs, half)
         run = await self.measure_worker(legs, timing, profile)
         after, more_ages = await self.measure_floor(legs, half)
-        floor = mean_usage([before, after]).ms_per_leg_second(legs)
-        worker = run.worker.ms_per_leg_second(legs)
+        floor = mean_usage([before, after]).ms_per_leg_second
+        worker = run.worker.ms_per_leg_second
         plan = self._rig.plan
         return PathReport(
             legs=legs,
@@ -111,7 +111,7 @@ class PathBench:
             worker_cpu_ms_per_leg_second=round(worker, 3),
             floor_cpu_ms_per_leg_second=round(floor, 3),
             ratio_to_floor=round(worker / floor, 3) if floor else 0.0,
-            relay_cpu_ms_per_leg_second=round(run.relay.ms_per_leg_second(legs), 3),
+            relay_cpu_ms_per_leg_second=round(run.relay.ms_per_leg_second, 3),
             worker_core_share=round(run.worker.cpu_s / run.worker.seconds, 3),
             latency_ms=Latency(
                 frame_to_append=spread(run.heard.ages_ms),
@@ -140,12 +140,12 @@ class PathBench:
             await self._begin_load(topic, legs, prefix, timing)
             begun, used = time.monotonic(), cpu_s(rig.floor.pid)
             await self._wait("floor", timing.seconds)
-            usage = Usage(cpu_s(rig.floor.pid) - used, time.monotonic() - begun)
-            heard = await rig.recogniser.ask("report")
+            used, seconds = cpu_s(rig.floor.pid) - used, time.monotonic() - begun
+            heard: Heard = await rig.recogniser.ask("report")
             await rig.load.ask("end")
         finally:
             await rig.floor.ask("end")
-        return usage, heard.ages_ms
+        return Usage(used, seconds, heard.audio_s), heard.ages_ms
 
     async def measure_worker(self, legs: int, timing: Timing, profile: Path | None = None) -> WorkerRun:
         """A fresh worker under the load."""
@@ -165,8 +165,8 @@ class PathBench:
             used, used_by_relay = cpu_s(worker.pid), cpu_s(rig.relay.process.pid)
             await self._wait("worker", timing.seconds)
             seconds = time.monotonic() - begun
-            usage = Usage(cpu_s(worker.pid) - used, seconds)
-            relay = Usage(cpu_s(rig.relay.process.pid) - used_by_relay, seconds)
+            used = cpu_s(worker.pid) - used
+            used_by_relay = cpu_s(rig.relay.process.pid) - used_by_relay
             heard: Heard = await rig.recogniser.ask("report")
             lags = [
                 (bound, count - old)
@@ -176,8 +176,8 @@ class PathBench:
             sent = await rig.load.ask("end")
             missing_s = await self._await_audio(sent.frames * FRAME_MS / 1000 - before.audio_s)
         return WorkerRun(
-            worker=usage,
-            relay=relay,
+            worker=Usage(used, seconds, heard.audio_s),
+            relay=Usage(used_by_relay, seconds, heard.audio_s),
             heard=heard,
             rss_idle_mb=rss_idle,
             rss_mb=rss,
@@ -196,7 +196,7 @@ class PathBench:
             found.append(
                 Growth(
                     legs=legs,
-                    worker_cpu_ms_per_leg_second=round(run.worker.ms_per_leg_second(legs), 3),
+                    worker_cpu_ms_per_leg_second=round(run.worker.ms_per_leg_second, 3),
                     rss_mb=round(run.rss_mb, 1),
                 )
             )

@@ -148,8 +148,9 @@ _TOPICS: Final = ("QA_DLQ_TOPIC", "QA_ALERTS_TOPIC", "QA_TRANSCRIPTS_TOPIC", "QA
 @contextlib.asynccontextmanager
 async def running_rig(plan: RigPlan, say: Callable[[str], None]) -> AsyncIterator[Rig]:
     """Bring everything up but the worker; raises the parts' own errors."""
-    pin(0, other_cores())
     async with contextlib.AsyncExitStack() as parts:
+        pin(0, other_cores())
+        parts.callback(pin, 0, set(_cores()))
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="qa-bench-path-")))
         say("PostgreSQL and Kafka")
         postgres = await parts.enter_async_context(EmbeddedPostgres(plan.cache_dir, report=say))
