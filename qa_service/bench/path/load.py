@@ -1,6 +1,6 @@
 """The load: calls of two legs, 20-ms µ-law frames in real time, as a telephony platform would publish them.
 
-Legs are spread over four slots of 5 ms, since the clocks of real lines do not beat together; all frames of a
+Legs are spread over two slots of 10 ms, since the clocks of real lines do not beat together; all frames of a
 slot and partition go out as one record batch, and a slot never waits for the one before to be acknowledged.
 """
 
@@ -24,7 +24,7 @@ from qa_service.contract import CallEnd, LegInfo, LegStart, LegStop, encode_reco
 from qa_service.kafka import KafkaConfig, make_producer
 
 FRAME_MS: Final = 20
-_SLOTS: Final = 4
+_SLOTS: Final = 2
 _SLOT_S: Final = FRAME_MS / 1000 / _SLOTS
 _POSITIVE: Final = 0x7FFFFFFF
 _ROLES: Final = ("customer", "agent")
