@@ -36,15 +36,15 @@ from qa_service.bench.scoring import spread
 Tell = Callable[[str, float], None]
 """Told what is done and how many seconds of it are over since the last time."""
 
-SPREAD_S: Final = 3.0
+SPREAD_S: Final = 5.0
 """Over which the legs of a load begin."""
-WARM_S: Final = 5.0
+WARM_S: Final = 8.0
 """From there to the first measurement: every leg has spoken once."""
 STALL_S: Final = 30.0
 CATCH_UP_S: Final = 20.0
 """For making up for a stall, at most; then it is told how far it got."""
 _CAUGHT_UP_MS: Final = 500.0
-_SETTLE_S: Final = 10.0
+_SETTLE_S: Final = 20.0
 _LOOK_S: Final = 0.25
 
 
