@@ -222,7 +222,7 @@ class PathBench:
             await rig.load.ask("end")
         # What came after catching up came in real time.
         late_s = heard.audio_s - legs * (arrivals[-1][0] - caught_up)
-        return round(late_s / legs / max(caught_up - begun, 0.1), 1)
+        return float(round(late_s / legs / max(caught_up - begun, 0.1), 1))
 
     async def _first_arrival(self) -> float:
         deadline = time.monotonic() + _SETTLE_S
@@ -239,8 +239,7 @@ class PathBench:
         await rig.recogniser.ask("reset")
         await rig.load.ask("begin", topic, rig.plan.partitions, legs, prefix, timing.spread_s)
         await self._wait("legs begin", timing.spread_s + timing.warm_s)
-        heard: Heard = await rig.recogniser.ask("report")
-        await rig.recogniser.ask("reset")
+        heard: Heard = await rig.recogniser.ask("reset")
         return heard
 
     async def _await_audio(self, due_s: float) -> float:

@@ -72,11 +72,12 @@ class _Recogniser:
         self._ids = itertools.count()
         self._sessions = itertools.count()
 
-    async def reset(self) -> bool:
-        """Count from here."""
+    async def reset(self) -> Heard:
+        """Count from here; what was heard before."""
+        heard = await self.report()
         self._ages, self._arrived = array("d"), array("d")
         self._bytes = self._finals = 0
-        return True
+        return heard
 
     async def report(self) -> Heard:
         """What was heard since."""

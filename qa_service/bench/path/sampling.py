@@ -70,12 +70,17 @@ def _place(parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[-1:]
 
 
+def _write(sampler: Sampler, target: Path) -> None:
+    sampler.stop()
+    target.write_text(sampler.folded(), encoding="utf-8")
+
+
 def _main() -> None:
     target = Path(sys.argv[1])
     sampler = Sampler()
     # The bench says from where on it counts: what a start costs is not what a leg costs.
     signal.signal(signal.SIGUSR1, lambda *_: sampler.clear())
-    atexit.register(lambda: (sampler.stop(), target.write_text(sampler.folded(), encoding="utf-8")))
+    atexit.register(_write, sampler, target)
     sampler.start()
     sys.argv = ["qa-service", *sys.argv[2:]]
     with contextlib.suppress(SystemExit):
