@@ -43,6 +43,13 @@ class Settings(BaseSettings):
         description="Longest a fetch waits at the broker for records; shorten it only for brokers that do "
         "not answer as soon as some come.",
     )
+    kafka_gather_ms: int = Field(
+        default=20,
+        ge=0,
+        le=200,
+        description="Longest the broker gathers audio records before a worker's fetch is answered: more "
+        "delays frames and costs less; 0: at once, for brokers that answer late anyway.",
+    )
     audio_topic: str = Field(
         default="telephony.audio", description="Topic the telephony platform publishes to."
     )

@@ -44,6 +44,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         key_file=settings.kafka_key_file,
         idempotence=settings.kafka_idempotence,
         fetch_wait_ms=settings.kafka_fetch_wait_ms,
+        gather_ms=settings.kafka_gather_ms,
     )
 
 
