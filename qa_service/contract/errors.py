@@ -8,7 +8,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why a record was refused: one code per kind, for counters and the dead-letter topic.
 
-    The last three are seen where the leg is known, not by the decoder.
+    The last four are seen where the call is known, not by the decoder.
     """
 
     MISSING_KEY = "missing_key"
@@ -27,6 +27,7 @@ class Reason(StrEnum):
     POSITION_RUNS_BACKWARDS = "position_runs_backwards"
     POSITION_JUMPS_AHEAD = "position_jumps_ahead"
     RATE_CHANGED = "rate_changed"
+    CALL_ON_OTHER_PARTITION = "call_on_other_partition"
 
 
 class ContractError(Exception):

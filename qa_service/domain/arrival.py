@@ -58,7 +58,7 @@ class Hole(Struct, frozen=True, gc=False):
 
     pos: int
     samples: int
-    reason: Literal["not_sent", "lost", "paused"]
+    reason: Literal["not_sent", "lost", "offset_lost", "paused", "capacity"]
 
     @property
     def end(self) -> int:
@@ -79,6 +79,8 @@ class FrameOrder:
         """Frame number expected with it; None: unknown."""
         self._began_at = next_pos
         self._held: list[Arrival] = []
+        self._unread_after: int | None = None
+        """End of the audio that was there when records were found to be deleted before they were read."""
 
     def refusal(self, frame: Arrival) -> Refusal | None:
         """Say why a frame brings nothing new; None if it does."""
@@ -113,6 +115,25 @@ class FrameOrder:
             pieces += self._take_first()
         return pieces
 
+    def note_deleted_records(self) -> None:
+        """Records that were never read are gone: what is missing next is missing for that."""
+        self._unread_after = max((frame.end for frame in self._held), default=self.next_pos)
+
+    @property
+    def newest_seq(self) -> int | None:
+        """Number of the newest frame that was passed on."""
+        return None if self.next_seq is None else self.next_seq - 1
+
+    @property
+    def may_miss_its_end(self) -> bool:
+        """Whether no audio has come since records were deleted: nobody knows how much there was."""
+        return self._unread_after is not None and self.next_pos <= self._unread_after
+
+    @property
+    def holds_frames(self) -> bool:
+        """Whether frames wait for others that they have overtaken."""
+        return bool(self._held)
+
     @property
     def oldest_held_offset(self) -> int | None:
         """Smallest record offset among frames still held back."""
@@ -134,8 +155,16 @@ class FrameOrder:
             return []  # wholly inside another one
         pieces: list[Piece] = []
         if frame.pos > self.next_pos:
-            reason: Literal["not_sent", "lost"] = "not_sent" if self._follows(frame) else "lost"
-            pieces.append(Hole(self.next_pos, frame.pos - self.next_pos, reason))
+            pieces.append(Hole(self.next_pos, frame.pos - self.next_pos, self._reason_of_hole(frame)))
         pieces.append(frame.since(self.next_pos))
         self.next_pos, self.next_seq = frame.end, frame.seq + 1
         return pieces
+
+    def _reason_of_hole(self, frame: Arrival) -> Literal["not_sent", "lost", "offset_lost"]:
+        """Say why there is no audio before a frame."""
+        is_numbered = self.next_seq is not None
+        if is_numbered and frame.seq == self.next_seq:
+            return "not_sent"
+        if self.may_miss_its_end:
+            return "offset_lost"
+        return "lost" if is_numbered else "not_sent"

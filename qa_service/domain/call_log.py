@@ -15,11 +15,12 @@ from qa_service.domain.actions import Action, DamagedPackets, HeardPartial
 from qa_service.domain.announcements import PartialData, announce_incident, announce_utterance
 from qa_service.domain.coverage import ReleasedGap, ReleasedQuiet, ReleasedUtterance
 from qa_service.domain.emotions import known_emotion
-from qa_service.domain.entries import Body, EarlyWords, Gap, LogEntry, Quiet, Utterance
+from qa_service.domain.entries import Body, CallEnded, EarlyWords, Gap, LogEntry, Quiet, Utterance
 from qa_service.domain.identities import utterance_id
 from qa_service.domain.incidents import IncidentChange
 from qa_service.domain.party import Party
 from qa_service.domain.redaction import Redactor, redact_partial_pair
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import OutboxEvent
 from qa_service.protocol.events import EMOTIONS, Emotion
 
@@ -29,6 +30,10 @@ class CallRules(Protocol):
 
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         """Take the next log entry; return what changed by it."""
+        ...
+
+    def score(self) -> CallScore | None:
+        """Grade the call by what is known of it; None if nothing is to be graded."""
         ...
 
     @property
@@ -49,6 +54,7 @@ class CallOutputs:
     entries: list[LogEntry] = field(default_factory=list)
     incidents: list[IncidentChange] = field(default_factory=list)
     outbox: list[OutboxEvent] = field(default_factory=list)
+    scores: list[CallScore] = field(default_factory=list)
     partials: list[PartialData] = field(default_factory=list)
     damaged: list[tuple[str, DamagedPackets]] = field(default_factory=list)
     dirty_legs: set[str] = field(default_factory=set)
@@ -100,6 +106,8 @@ class CallLog:
             outputs.outbox.append(
                 announce_incident(change, recording_template=self._recording_template, final_at=final_at)
             )
+        if isinstance(body, CallEnded) and (score := self._rules.score()) is not None:
+            outputs.scores.append(score)
         return entry
 
     def add_utterance(self, party: Party, released: ReleasedUtterance) -> None:
@@ -119,6 +127,7 @@ class CallLog:
             time_source=released.time_source,
             engine=detail.engine or None if detail else None,
             model=detail.model or None if detail else None,
+            loudness_dbfs=released.loudness_dbfs,
             redactions=redactions,
             final_at=released.final_at_ms,
         )

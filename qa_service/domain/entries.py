@@ -144,7 +144,7 @@ class Utterance(Struct, frozen=True, tag_field="kind", tag="utterance", kw_only=
     anger_daily: float | None = None
     """How many utterances a day were at least as angry then; None as `anger_rank`, or not known yet."""
     loudness_dbfs: float | None = None
-    """Level of its active speech in dBFS, as it came over the line; None: not measured."""
+    """Active level of the stretch (:mod:`qa_service.audio.loudness`); None where there was no audio."""
     redactions: tuple[Redaction, ...] = ()
     final_at: int = 0
     """Unix ms at which the final result arrived; never used by a decision."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qa_service.contract.codecs import Codec
+from qa_service.contract.records import AudioFrame
 from qa_service.domain.actions import (
     AbandonSession,
     DamagedPackets,
@@ -57,6 +58,8 @@ REPLAY_CHUNK_MS: Final = 1000
 """Audio per append when a session is fed what another one lost."""
 STALL_S: Final = 1.0
 """Frames stopped for so long: an open utterance is ended by silence."""
+_BYTE_CODECS: Final = ("pcmu", "pcma")
+"""A byte a sample, and no state from frame to frame."""
 KEEP_OF_BUFFER: Final = 0.9
 """Share of the buffer that is kept when it overflows: one gap of some length rather than many."""
 
@@ -138,22 +141,78 @@ class Leg:
             self._arrived_at = now
         self._keep_all(self._order.accept(frame), now=now)
 
+    def accept_next(self, frame: AudioFrame, offset: int, *, now: float) -> bool:
+        """Take a frame that simply follows the one before; False, and nothing is changed, if it does not.
+
+        What :meth:`refusal` and :meth:`accept` come to for such a frame, without their questions.
+        """
+        order = self._order
+        if (
+            frame.pos != order.next_pos
+            or order.holds_frames
+            or self._pauses.hole is not None
+            or self._ending is not None
+            or self.ended
+            or (frame.codec is not None and frame.codec != self.codec)
+            or (frame.rate is not None and frame.rate != self.rate)
+            or self.codec not in _BYTE_CODECS
+        ):
+            return False
+        samples = len(frame.audio)
+        order.next_pos += samples
+        order.next_seq = frame.seq + 1
+        self._arrived_at = now
+        piece = Arrival(frame.pos, samples, frame.seq, offset, self.codec, frame.audio)
+        self._coverage.retained.push(piece)
+        self._batch.append(piece)
+        self._batch_samples += samples
+        if self._batch_samples >= self._batch_size:
+            self._send_batch(now=now)
+        return True
+
     def pause(self, *, now: float) -> None:
         """Neither send nor keep audio from here on."""
         if not self.paused:
             self._flush(now=now)
+            self.settle_given_up(now=now)
             self._pauses.begin(self.received_until)
 
     def resume(self, *, now: float) -> None:
         """Go on with audio."""
         self._keep_all(self._order.flush(), now=now)  # still part of the pause, whatever it waits for
+        self.settle_given_up(now=now)
         self._pauses.end()
+
+    def begin_giving_up(self) -> None:
+        """Keep no audio from here on: nobody can follow, and it has grown too old."""
+        if not self._pauses.gives_up:
+            self._pauses.begin_giving_up(self.received_until)
+
+    def end_giving_up(self, *, now: float) -> None:
+        """Keep audio again."""
+        self.settle_given_up(now=now)
+        self._pauses.end_giving_up()
+
+    def settle_given_up(self, *, now: float) -> None:
+        """Release what was given up since the last time, as one gap."""
+        if not self._pauses.gives_up:
+            return
+        for hole in self._pauses.close():
+            if self._feed is not None or self._coverage.retained.samples or hole.reason != "capacity":
+                self._keep(hole, now=now)
+            else:
+                self._coverage.give_up(hole.end, "capacity", newest_seq=self._order.newest_seq)
+
+    def note_deleted_records(self) -> None:
+        """Records were deleted before they were read, and this leg's may be among them."""
+        self._order.note_deleted_records()
 
     def end(self, reason: EndReason, *, now: float) -> None:
         """No more audio is expected: have the rest recognised, then release the end."""
         if self.ended or self._ending is not None:
             return
         self._flush(now=now)
+        self.settle_given_up(now=now)
         for pause in self._pauses.close():
             self._keep(pause, now=now)
         self._ending = reason
@@ -202,10 +261,10 @@ class Leg:
             self.recognition.finish_sent_at = now
             self._outputs.append(FinishSession(self.recognition.number))
 
-    def tick(self, *, now: float, caught_up: bool) -> None:
-        """Let time-outs of I/O act; ``caught_up``: no record of this partition waits to be read."""
+    def tick(self, *, now: float, read_until: float) -> None:
+        """Let time-outs of I/O act; what was published before ``read_until`` (as ``now``) has been read."""
         if self._feed is None:
-            self._tick_without_session(now=now, caught_up=caught_up)
+            self._tick_without_session(now=now, read_until=read_until)
             return
         recognition, sent_until = self._feed.recognition, self._feed.sent_until
         failure = find_failure(
@@ -220,12 +279,12 @@ class Leg:
         else:
             self._hearing.settle(sent_until, now=now)
             release_quiet(recognition, self._coverage, self._hearing)
-            if self._is_stalled(now=now, caught_up=caught_up):
+            if self._is_stalled(now=now, read_until=read_until):
                 self._bridge_stall(now=now)
 
-    def _tick_without_session(self, *, now: float, caught_up: bool) -> None:
+    def _tick_without_session(self, *, now: float, read_until: float) -> None:
         if self._retry_at is None:
-            if self._is_stalled(now=now, caught_up=caught_up):
+            if self._is_stalled(now=now, read_until=read_until):
                 self._flush(now=now)
         elif now >= self._retry_at:
             self._go_on(now=now)
@@ -247,6 +306,11 @@ class Leg:
     def paused(self) -> bool:
         """Whether audio is neither sent nor kept at present."""
         return self._pauses.paused
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it has not ended, and its audio is not given up."""
+        return not self.ended and not self._pauses.gives_up
 
     @property
     def recognition(self) -> Recognition | None:
@@ -271,9 +335,10 @@ class Leg:
     @property
     def pause_is_released(self) -> bool:
         """Whether nothing is left to tell of any pause: none goes on, and every gap is covered."""
-        return self._pauses.hole is None and not any(
-            hole.reason == "paused" for hole in self._coverage.retained.holes_before(self.received_until)
-        )
+        holes = self._coverage.retained.holes_before(self.received_until)
+        if self._pauses.hole is not None:
+            holes.append(self._pauses.hole)
+        return not any(hole.reason == "paused" for hole in holes)
 
     @property
     def has_uncovered_audio(self) -> bool:
@@ -372,10 +437,11 @@ class Leg:
             )
             self.replace_session("the recogniser is too far behind", now=now)
 
-    def _is_stalled(self, *, now: float, caught_up: bool) -> bool:
-        """Whether no frame has come for a while, and not because it waits to be read."""
+    def _is_stalled(self, *, now: float, read_until: float) -> bool:
+        """Whether no frame was published for a while after the last one that came."""
         arrived_at = self._arrived_at
-        return (self.paused or caught_up) and arrived_at is not None and now - arrived_at > STALL_S
+        silent_until = now if self.paused else read_until
+        return arrived_at is not None and silent_until - arrived_at > STALL_S
 
     def _bridge_stall(self, *, now: float) -> None:
         """Frames stopped without a word: send what waits, and end an open utterance by silence."""
@@ -393,6 +459,8 @@ class Leg:
             return
         self._coverage.release_quiet(self.received_until, "positions")  # there is no audio in it
         if self._ending is not None:
+            if self._order.may_miss_its_end:
+                self._coverage.state_hole("offset_lost")
             self.ended = True
             self._outputs.append(ReleasedEnd(self._ending))
             self._ending = None

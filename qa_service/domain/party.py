@@ -122,13 +122,18 @@ class Party:
         offsets = (self.leg.first_uncovered_offset, self.end_offset, pause_offset)
         return min((offset for offset in offsets if offset is not None), default=None)
 
-    def waited_ms(self, *, now: float, record_ms: int) -> float:
-        """How long no record has come: by the record times of others, or since none come at all."""
+    def waited_ms(self, *, now: float, record_ms: int, read_until: float) -> float:
+        """How long no record has come: by the record times of others, or since none come at all.
+
+        Zero while it is not known that what was published since the newest one has been read.
+        """
         if self.last_record_at is None:  # just taken over: its time begins now
             self.last_record_at = now
         if not self.last_record_ms:
             self.last_record_ms = record_ms
-        return max(record_ms - self.last_record_ms, (now - self.last_record_at) * 1000)
+        if read_until < self.last_record_at:
+            return 0
+        return max(record_ms - self.last_record_ms, (read_until - self.last_record_at) * 1000)
 
     def describe(self) -> dict[str, Any]:
         """Give the members that :class:`LegStarted` and :class:`LegUpdated` share."""

@@ -16,6 +16,7 @@ from qa_service.contract.info import Role
 from qa_service.domain.emotions import EmotionPolicy
 from qa_service.domain.entries import LogEntry
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 
 
 class CallRow(Struct, frozen=True, kw_only=True):
@@ -93,6 +94,8 @@ class WriteBatch(Struct, frozen=True, kw_only=True):
     topic: str
     partition: int
     epoch: int
+    token: UUID
+    """Of the claim under which it is written."""
     write_seq: int
     next_offset: int
     """First record not yet covered on some live leg: where a successor begins to read."""
@@ -101,6 +104,8 @@ class WriteBatch(Struct, frozen=True, kw_only=True):
     entries: tuple[LogEntry, ...] = ()
     incidents: tuple[IncidentChange, ...] = ()
     outbox: tuple[OutboxEvent, ...] = ()
+    scores: tuple[CallScore, ...] = ()
+    """Of calls that have ended."""
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -109,14 +114,21 @@ class Claim(Struct, frozen=True, kw_only=True):
     topic: str
     partition: int
     epoch: int
+    token: UUID
+    """Made for this claim alone. A database that was set back gives epochs and numbers out again."""
+    former_token: UUID | None
+    """Of the claim before; None: there was none, or it was made by a release without tokens."""
     write_seq: int
     next_offset: int | None
     """None: nothing was ever stored for it."""
 
 
 class StoredCall(Struct, frozen=True, kw_only=True):
-    """A live call as its new owner finds it, with its whole log in order."""
+    """A call as it is found in the store, with its whole log in order."""
 
+    topic: str
+    partition: int
+    """On which its records are read."""
     call: CallRow
     legs: tuple[LegRow, ...]
     entries: tuple[LogEntry, ...]

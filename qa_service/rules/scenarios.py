@@ -2,9 +2,9 @@
 
 A file of tests stands beside its rules, ``my-rules.tests.yaml`` beside ``my-rules.yaml``. A line of a
 dialogue is ``customer 12.0-14.5 angry 0.9: "text"``: leg, seconds, and if wanted label, confidence,
-``rank 0.01`` and ``level -12``. Other lines: ``agent lost 5.0-8.0`` (a gap, by its reason),
-``customer early 3.0: "words"`` (of an utterance that is not finished) and ``end 60.0``. What no line covers
-was heard and held no speech.
+``rank 0.01``, ``daily 5`` (as few utterances a day are as angry) and ``level -12``. Other lines: ``agent lost
+5.0-8.0`` (a gap, by its reason), ``customer early 3.0: "words"`` (of an utterance that is not finished) and
+``end 60.0``. What no line covers was heard and held no speech.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ _LEG = r"(?P<leg>(?:customer|agent|other)(?:-[a-z0-9]+)*)"
 _SPEECH = re.compile(
     rf"{_LEG} (?P<start>{_SECONDS})-(?P<end>{_SECONDS})"
     rf"(?: (?P<emotion>{'|'.join(EMOTIONS)}|abstained)(?: (?P<confidence>[01](?:\.\d+)?))?)?"
-    r"(?: rank (?P<rank>[01](?:\.\d+)?))?(?: level (?P<level>-?\d{1,3}(?:\.\d+)?))?"
+    r"(?: rank (?P<rank>[01](?:\.\d+)?))?(?: daily (?P<daily>\d{1,6}(?:\.\d+)?))?"
+    r"(?: level (?P<level>-?\d{1,3}(?:\.\d+)?))?"
 )
 _EARLY = re.compile(rf"{_LEG} early (?P<start>{_SECONDS})")
 _GAP = re.compile(
@@ -325,6 +326,7 @@ def _read_speech(match: re.Match[str], text: str, language: str | None) -> dict[
         for name, key in (
             ("emotion_confidence", "confidence"),
             ("anger_rank", "rank"),
+            ("anger_daily", "daily"),
             ("loudness_dbfs", "level"),
         )
     }

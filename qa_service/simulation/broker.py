@@ -221,6 +221,16 @@ class _Position:
     told_at_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the broker says of a partition: records from ``offset`` on, and where the log ends."""
+
+    partition: TopicPartition
+    offset: int
+    highwater: int
+    records: list[ConsumerRecord]
+
+
 @dataclass(slots=True)
 class _Assignment:
     positions: dict[TopicPartition, _Position] = field(default_factory=dict)
@@ -266,32 +276,45 @@ class MemoryConsumer:
         while True:
             if not self._is_assigned.is_set():
                 await self._is_assigned.wait()
-            if self._broker.is_up and (fetched := self._fetch(max_records)):
-                return fetched
+            assignment = self._assignment
+            assert assignment is not None  # noqa: S101 - just waited for
+            answers = self._answer(assignment, max_records) if self._broker.is_up else []
             left_s = deadline - asyncio.get_running_loop().time()
-            if left_s <= 0:
-                return {}
+            if left_s <= 0 or any(answer.records for answer in answers):
+                await self._broker.network.pass_point("kafka.fetch.answered", longest_s=_FETCH_S)
+                return self._take(answers) if assignment is self._assignment else {}
             await asyncio.sleep(min(left_s, _LONG_POLL_S))
 
-    def _fetch(self, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
-        assert self._assignment is not None  # noqa: S101 - only called while assigned
-        fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
+    def _answer(self, assignment: _Assignment, max_records: int) -> list[_Answer]:
+        """What the broker says at this moment."""
+        answers: list[_Answer] = []
         # A poll may bring any part of what there is.
         room = self._broker.network.random.choice((1, 5, 30, max_records, max_records))
-        for partition, position in self._assignment.positions.items():
+        for partition, position in assignment.positions.items():
             if position.is_paused or position.offset is None:
                 continue
             log = self._broker.logs[partition]
             if not log.start <= position.offset <= log.end:
                 raise OffsetOutOfRangeError({partition: position.offset})
-            position.highwater, position.told_at_ms = log.end, unix_ms(asyncio.get_running_loop().time())
             records = log.records[position.offset : position.offset + room]
-            if records:
-                fetched[partition] = records
-                position.offset += len(records)
-                room -= len(records)
+            answers.append(_Answer(partition, position.offset, log.end, records))
+            room -= len(records)
             if room <= 0:
                 break
+        return answers
+
+    def _take(self, answers: Iterable[_Answer]) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Take what arrived, some way after the broker said it, where it is still wanted."""
+        fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for answer in answers:
+            position = self._position(answer.partition)
+            if position.offset != answer.offset:
+                continue
+            position.highwater = answer.highwater
+            position.told_at_ms = unix_ms(asyncio.get_running_loop().time())
+            if answer.records and not position.is_paused:
+                fetched[answer.partition] = answer.records
+                position.offset = answer.offset + len(answer.records)
         return fetched
 
     def seek(self, partition: TopicPartition, offset: int) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from qa_service.domain.writes import Claim, StoredCall, WriteBatch
 from qa_service.simulation.loop import VirtualLoop
@@ -26,13 +25,8 @@ _WAY_S: Final = 0.03
 _REFUSED_AFTER_S: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """What a database held at one moment."""
-
-    tables: dict[str, object]
-    history: int
-    """How often the database had been set back before."""
+Backup: TypeAlias = dict[str, object]
+"""What a database held at one moment."""
 
 
 class Server:
@@ -41,8 +35,6 @@ class Server:
     def __init__(self, loop: VirtualLoop, network: Network) -> None:
         self.tables = MemoryStore()
         self.is_up = True
-        self.history = 0
-        """How often it was set back."""
         self.lose_requests = 0
         """So many writes do not arrive."""
         self.lose_answers = 0
@@ -56,12 +48,11 @@ class Server:
     def back_up(self) -> Backup:
         """Keep what is stored at this moment."""
         kept = {name: value for name, value in vars(self.tables).items() if name not in _VOLATILE}
-        return Backup(copy.deepcopy(kept), self.history)
+        return copy.deepcopy(kept)
 
     def restore(self, backup: Backup) -> None:
         """Go back to a former moment."""
-        vars(self.tables).update(copy.deepcopy(backup.tables))
-        self.history += 1
+        vars(self.tables).update(copy.deepcopy(backup))
 
     async def carry_out(self, batch: WriteBatch) -> None:
         """One transaction."""

@@ -7,6 +7,8 @@ Every message is one line that names the database (never its password) and the r
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class StorageError(Exception):
     """Base of all failures of this package."""
@@ -57,6 +59,25 @@ class WriteOutOfOrder(StorageError):
         )
         self.stored = stored
         self.given = given
+
+
+class CallsElsewhere(StorageError):
+    """Calls of a batch are stored as those of another partition; nothing of the batch was stored.
+
+    Their records arrive on two partitions: two producers partition by different functions of the key. The
+    caller leaves the calls to the partition that was first, and writes the batch without them.
+    """
+
+    def __init__(self, topic: str, partition: int, call_ids: Collection[str]) -> None:
+        super().__init__(
+            f"{topic}[{partition}]: another partition has stored {len(call_ids)} of its calls first, "
+            f"{min(call_ids)} among them; let all producers of the topic partition by murmur2 of the key"
+        )
+        self.call_ids = frozenset(call_ids)
+
+
+class NotStored(StorageError):
+    """What somebody names is not in the database, or the name fits several; the message says which."""
 
 
 class MigrationFailed(StorageError):

@@ -13,16 +13,24 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import Claim, StoredCall, WriteBatch
 from qa_service.outbox import OutboxRow, TakeBounds
 from qa_service.storage import rows
 from qa_service.storage.errors import StorageError, StoreRefused
 from qa_service.storage.outbox import shard_of
-from qa_service.storage.store import assemble, is_stored, newest_calls, newest_incidents, newest_legs
+from qa_service.storage.store import (
+    assemble,
+    is_stored,
+    newest_calls,
+    newest_incidents,
+    newest_legs,
+    refuse_foreign,
+)
 
 _Rows = dict[Any, dict[str, Any]]
 
@@ -46,6 +54,8 @@ class MemoryStore:
         """By incident id; evidence as JSON text."""
         self.outbox: dict[int, OutboxRow] = {}
         """By id."""
+        self.scores: dict[tuple[str, str], CallScore] = {}
+        """By (call id, hash of the scorecard)."""
         self.rule_sets: dict[str, str] = {}
         self.locked_shards: set[int] = set()
         self.listeners: set[asyncio.Event] = set()
@@ -56,10 +66,16 @@ class MemoryStore:
     async def claim(self, topic: str, partition: int, owner: str) -> Claim:  # noqa: ARG002 - the real one shows the owner to operators
         """See :meth:`Store.claim`."""
         self.fail_if_told()
-        first = Claim(topic=topic, partition=partition, epoch=0, write_seq=0, next_offset=None)
-        claim = self.claims.get((topic, partition), first)
-        claim = msgspec.structs.replace(claim, epoch=claim.epoch + 1)
-        self.claims[topic, partition] = claim
+        before = self.claims.get((topic, partition))
+        claim = self.claims[topic, partition] = Claim(
+            topic=topic,
+            partition=partition,
+            epoch=before.epoch + 1 if before else 1,
+            token=uuid4(),
+            former_token=before.token if before else None,
+            write_seq=before.write_seq if before else 0,
+            next_offset=before.next_offset if before else None,
+        )
         return claim
 
     async def load_calls(self, topic: str, partition: int) -> tuple[StoredCall, ...]:
@@ -81,16 +97,19 @@ class MemoryStore:
         self.fail_if_told()
         where = (batch.topic, batch.partition)
         claim = self.claims.get(where)
-        if is_stored(batch, epoch=claim.epoch if claim else None, write_seq=claim.write_seq if claim else 0):
+        if is_stored(
+            batch,
+            epoch=claim.epoch if claim else None,
+            token=claim.token if claim else None,
+            write_seq=claim.write_seq if claim else 0,
+        ):
             return
+        refuse_foreign(batch, [call.call_id for call in batch.calls if self._may_store(call.call_id, where)])
         entries = [dict(zip(rows.ENTRY_COLUMNS, rows.entry_to_row(e), strict=True)) for e in batch.entries]
         self._refuse_repeated(entries)
-        self.claims[where] = Claim(
-            topic=batch.topic,
-            partition=batch.partition,
-            epoch=batch.epoch,
-            write_seq=batch.write_seq,
-            next_offset=batch.next_offset,
+        assert claim is not None  # noqa: S101 - it would be fenced off
+        self.claims[where] = msgspec.structs.replace(
+            claim, write_seq=batch.write_seq, next_offset=batch.next_offset
         )
         for call in newest_calls(batch):
             row = rows.call_to_row(call, *where)
@@ -102,6 +121,7 @@ class MemoryStore:
             self.entries[entry["call_id"], entry["call_seq"]] = entry
             self._utterances |= {entry["utterance_id"]} - {None}
         self._store_incidents(batch)
+        self.scores |= {(score.call_id, score.scorecard_hash): score for score in batch.scores}
         self._store_events(batch)
 
     async def save_rule_set(self, rule_set_hash: str, source: str) -> None:
@@ -122,6 +142,10 @@ class MemoryStore:
         """Raise what ``fail_with`` says."""
         if self.fail_with is not None:
             raise self.fail_with
+
+    def _may_store(self, call_id: str, where: tuple[str, int]) -> bool:
+        row = self.calls.get(call_id)
+        return row is None or (row["topic"], row["partition"]) == where
 
     def _assemble(self, call_ids: Iterable[str]) -> tuple[StoredCall, ...]:
         wanted = set(call_ids)

@@ -249,6 +249,8 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if position is None:
             position = await self._first_position(partition)
         core = Partition(claim, stored, position=position, rules=tools.rule_sets.book, policy=options.calls)
+        if at is not None:
+            core.lose_before(at)
         owner = PartitionOwner(
             core,
             store=tools.store,

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from qa_service import metrics
 from qa_service.contract.dead_letters import encode_dead_letter
-from qa_service.contract.errors import ContractViolation
+from qa_service.contract.errors import ContractViolation, Reason
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +40,8 @@ class DeadLetters:
                 self._topic, letter.value, key=letter.key, headers=list(letter.headers)
             )
         metrics.POISON[violation.reason.value].inc()
+        if violation.reason is Reason.CALL_ON_OTHER_PARTITION:
+            return  # as many as a producer sends, and told once a call
         _log.warning(
             "record_refused",
             reason=violation.reason.value,

@@ -22,7 +22,7 @@ from qa_service.domain.entries import CallEnded, CallStarted, Gap, LogEntry, Utt
 from qa_service.domain.partition import LegKey, Partition
 from qa_service.domain.writes import WriteBatch
 from qa_service.protocol.events import ServerEvent
-from qa_service.storage.errors import Fenced, StorageError, StoreUnavailable, WriteOutOfOrder
+from qa_service.storage.errors import CallsElsewhere, Fenced, StorageError, StoreUnavailable, WriteOutOfOrder
 from qa_service.storage.store import Store
 from qa_service.worker.clock import Clock
 from qa_service.worker.outage import Outage
@@ -31,7 +31,7 @@ from qa_service.worker.sessions import SessionListener, SessionPool
 _log = structlog.get_logger(__name__)
 
 IDLE_WRITE_S = 1.0
-"""How long an advanced ``next_offset`` may wait for a transaction when no entry asks for one."""
+"""How long an advanced ``next_offset``, or a step through quiet, may wait for a transaction."""
 PROVE_EVERY_S = 15.0
 """A partition on which nothing happens writes an empty batch as often: only a write tells that it was fenced
 off, or that the database was set back to an older state and has to be fed again."""
@@ -97,16 +97,16 @@ class PartitionOwner:
             metrics.PACKETS_DAMAGED.inc(damaged.packets)
             if damaged.is_first:
                 _log.warning("packets_damaged", call_id=key.call_id, leg_id=key.leg_id)
-        if core.has_entries:
+        if core.has_news:
             self._due.set()
             self._settled.clear()
         self._stepped.set()
 
-    def tick(self, *, caught_up: bool) -> None:
-        """Let the core's time-outs act."""
+    def tick(self, *, read_until: float) -> None:
+        """Let the core's time-outs act; ``read_until``: see :class:`~qa_service.worker.log_end.LogEnd`."""
         if self._is_active:
             with self.or_ended():
-                self.core.tick(now=self._clock.monotonic(), caught_up=caught_up)
+                self.core.tick(now=self._clock.monotonic(), read_until=read_until)
                 self.step()
 
     @contextlib.contextmanager
@@ -193,7 +193,10 @@ class PartitionOwner:
             self._end(error)
 
     async def _write(self, batch: WriteBatch) -> None:
-        """Write a batch, however long the database takes to come back."""
+        """Write a batch, however long the database takes to come back.
+
+        Calls that another partition has stored meanwhile are left out of it, and left to that one.
+        """
         attempt = 0
         while True:
             try:
@@ -201,6 +204,11 @@ class PartitionOwner:
                     await self._store.write(batch)
             except (Fenced, WriteOutOfOrder):
                 raise
+            except CallsElsewhere as error:
+                batch = self.core.leave(batch, error.call_ids, now=self._clock.monotonic())
+                for call_id in error.call_ids:
+                    log_stray_call(call_id, self.core.partition)
+                self.step()
             except StorageError as error:
                 attempt += 1
                 self._note_failure(error, attempt)
@@ -219,6 +227,17 @@ class PartitionOwner:
             self._store_outage.note(str(error))
         elif attempt % REMIND_AFTER_ATTEMPTS == 1:
             _log.error("write_refused", partition=self.core.partition, error=str(error), attempt=attempt)
+
+
+def log_stray_call(call_id: str, partition: int) -> None:
+    """Tell, once a call, that its records arrive on two partitions."""
+    _log.error(
+        "call_on_other_partition",
+        call_id=call_id,
+        partition=partition,
+        remedy="let all producers of the topic partition by murmur2 of the key (librdkafka: "
+        "partitioner=murmur2_random); what came here of the call is on the dead-letter topic",
+    )
 
 
 def _report(batch: WriteBatch) -> None:

@@ -18,7 +18,7 @@ from qa_service import kafka, metrics
 from qa_service.alerts.cloudevents import decode_event
 from qa_service.alerts.relay import Relay, RelayTopics, stamp
 from qa_service.backoff import Backoff
-from qa_service.domain.writes import CallRow, OutboxEvent, WriteBatch
+from qa_service.domain.writes import CallRow, Claim, OutboxEvent, WriteBatch
 from qa_service.outbox import OutboxRow
 from qa_service.storage.database import Database
 from qa_service.storage.errors import StoreUnavailable
@@ -364,7 +364,7 @@ def _event(call: str, seq: int, topic: str) -> OutboxEvent:
     )
 
 
-def _batch(events: list[OutboxEvent], epoch: int) -> WriteBatch:
+def _batch(events: list[OutboxEvent], claim: Claim) -> WriteBatch:
     newest = {event.call_id: event.call_seq for event in events}
     calls = tuple(
         CallRow(
@@ -379,7 +379,14 @@ def _batch(events: list[OutboxEvent], epoch: int) -> WriteBatch:
         for call, seq in newest.items()
     )
     return WriteBatch(
-        topic="t", partition=0, epoch=epoch, write_seq=1, next_offset=0, calls=calls, outbox=tuple(events)
+        topic="t",
+        partition=0,
+        epoch=claim.epoch,
+        token=claim.token,
+        write_seq=1,
+        next_offset=0,
+        calls=calls,
+        outbox=tuple(events),
     )
 
 
@@ -401,7 +408,7 @@ async def test_what_a_transaction_announced_is_read_from_the_topics(
         async with running(_relay(outbox, producer, topics, poll_s=60, clock=datetime.now(UTC).timestamp)):
             await store.save_rule_set("h", "rules: []")
             claim = await store.claim("t", 0, "test")
-            await store.write(_batch(events, claim.epoch))
+            await store.write(_batch(events, claim))
             read = await _read(config, topics, len(events))
     finally:
         await producer.stop()

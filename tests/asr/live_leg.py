@@ -111,7 +111,7 @@ class LiveLeg:
         return asyncio.get_running_loop().time() * SPEED
 
     async def _go_on(self) -> None:
-        self._leg.tick(now=self._now(), caught_up=True)
+        self._leg.tick(now=self._now(), read_until=self._now())
         self._take()
         await asyncio.sleep(0.02 / SPEED)
 

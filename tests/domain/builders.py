@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from qa_service.contract.info import LegInfo
 from qa_service.contract.records import AudioFrame, CallRecord, LegStart, Record
 from qa_service.domain.arrival import Arrival
@@ -46,6 +48,12 @@ class NoRules:
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
 
+    def score(self) -> None:
+        return None
+
+    def would_raise(self, *_words: object) -> bool:
+        return False
+
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         self.entries.append(entry)
         return ()
@@ -54,9 +62,16 @@ class NoRules:
         raise AssertionError("nobody asks rules of which none is early")
 
 
-def a_claim(*, epoch: int = 1, write_seq: int = 0, next_offset: int | None = 0) -> Claim:
+def a_claim(*, epoch: int = 1, write_seq: int = 0, next_offset: int | None = 0, history: int = 0) -> Claim:
+    """A claim; those of one ``history`` follow each other."""
     return Claim(
-        topic="telephony.audio", partition=0, epoch=epoch, write_seq=write_seq, next_offset=next_offset
+        topic="telephony.audio",
+        partition=0,
+        epoch=epoch,
+        token=UUID(int=1000 * history + epoch),
+        former_token=UUID(int=1000 * history + epoch - 1) if epoch > 1 else None,
+        write_seq=write_seq,
+        next_offset=next_offset,
     )
 
 
@@ -71,7 +86,7 @@ def a_partition(
         claim,
         stored,
         position=claim.next_offset or 0,
-        rules=RuleBook(current_hash="hash", start=lambda _hash, _call: NoRules()),
+        rules=RuleBook(current=lambda: "hash", start=lambda _hash, _call: NoRules()),
         policy=policy or CallPolicy(limits=LegLimits()),
     )
 

@@ -119,3 +119,35 @@ def test_whatever_comes_pieces_tile_the_leg(arrivals: list[Arrival]) -> None:
     assert [piece.pos for piece in pieces] == [0, *(piece.end for piece in pieces)][: len(pieces)]
     assert all(piece.samples > 0 for piece in pieces)
     assert all(len(piece.audio) == piece.samples for piece in pieces if isinstance(piece, Arrival))
+
+
+def test_what_is_missing_where_records_were_deleted_unread_is_missing_for_that() -> None:
+    order = an_order()
+    feed(order, 0)
+    order.note_deleted_records()
+    assert order.may_miss_its_end
+
+    feed(order, *range(11, 16))
+    assert feed(order, 16)[0] == ("offset_lost", 1, 10)
+    assert not order.may_miss_its_end
+    feed(order, *range(21, 26))
+    assert feed(order, 26)[0] == ("lost", 17, 4)  # by another cause
+
+
+def test_a_leg_whose_records_were_not_among_the_deleted_misses_nothing() -> None:
+    order = an_order()
+    feed(order, 0)
+    order.note_deleted_records()
+
+    assert feed(order, 1) == [("audio", 1, 1)]
+    assert not order.may_miss_its_end
+
+
+def test_frames_held_back_when_records_were_deleted_lie_before_the_hole() -> None:
+    order = an_order()
+    feed(order, 0, 2)
+    order.note_deleted_records()
+    feed(order, *range(11, 15))
+
+    assert feed(order, 15)[:2] == [("offset_lost", 1, 1), ("audio", 2, 1)]
+    assert positions(order.flush())[0] == ("offset_lost", 3, 8)

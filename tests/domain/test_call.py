@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 import pytest
 
@@ -25,6 +27,7 @@ from qa_service.domain.entries import (
     LegStarted,
     LegUpdated,
     LogEntry,
+    Quiet,
     Utterance,
 )
 from qa_service.domain.writes import StoredCall
@@ -77,7 +80,7 @@ class Desk:
 
     def tick(self, seconds: float = 0.2, *, caught_up: bool = True, record_ms: int = ORIGIN_TS) -> Desk:
         self.now += seconds
-        self.call.tick(now=self.now, record_ms=record_ms, caught_up=caught_up)
+        self.call.tick(now=self.now, record_ms=record_ms, read_until=self.now if caught_up else -inf)
         self._collect()
         return self
 
@@ -90,6 +93,8 @@ class Desk:
     def restored(self) -> Desk:
         """A successor that begins with what this one would have stored."""
         stored = StoredCall(
+            topic="telephony.audio",
+            partition=0,
             call=self.call.row(),
             legs=tuple(self.call.leg_row(leg) for leg in self.call.parties),
             entries=tuple(self.entries),
@@ -616,3 +621,79 @@ def test_stable_words_that_raise_a_rule_are_logged_before_their_utterance_and_re
     assert len(desk.bodies(EarlyWords)) == 1
     assert (words.ordinal, words.text, words.language) == (utterance.ordinal, "please cancel [number]", "en")
     assert rules.entries == desk.entries
+
+
+def test_audio_that_is_given_up_becomes_gaps_and_opens_no_session() -> None:
+    desk = Desk()
+    desk.call.give_up_audio(on=True, now=0.0)
+    desk.take(start()).speak(range(50)).take(LegPause("customer", ORIGIN_TS)).speak(range(50, 75))
+    desk.take(LegResume("customer", ORIGIN_TS)).speak(range(75, 100))
+    desk.call.give_up_audio(on=True, now=1.0)
+    desk._collect()
+    assert desk.call.live_legs == 1
+    assert desk.call.served_legs == 0
+    assert desk.call.first_uncovered_offset is None
+    assert not [action for action in desk.actions if isinstance(action, OpenSession)]
+
+    desk.speak(range(100, 150))
+    desk.call.give_up_audio(on=False, now=2.0)
+    desk.speak(range(150, 200))
+
+    assert [(gap.reason, gap.start_pos // 160, gap.end_pos // 160) for gap in desk.bodies(Gap)] == [
+        ("capacity", 0, 50),
+        ("paused", 50, 75),
+        ("capacity", 75, 100),
+        ("capacity", 100, 150),
+    ]
+    assert len([action for action in desk.actions if isinstance(action, OpenSession)]) == 1
+    assert desk.call.served_legs == 1
+    assert desk.call.leg_row("customer").covered_seq == 149
+
+
+def test_a_leg_whose_audio_is_given_up_ends_with_its_gap_told() -> None:
+    desk = Desk()
+    desk.call.give_up_audio(on=True, now=0.0)
+    desk.take(start()).speak(range(5)).take(LegStop("customer", ORIGIN_TS), CallEnd(ORIGIN_TS))
+
+    assert [(gap.reason, gap.end_pos) for gap in desk.bodies(Gap)] == [("capacity", 5 * FRAME)]
+    assert desk.bodies(Quiet) == []
+    assert len(desk.bodies(CallEnded)) == 1
+
+
+def test_a_leg_that_comes_back_after_a_minute_goes_on_where_its_coverage_ends() -> None:
+    desk = spoken_by(start()).speak(range(50))
+    desk.tick(70).tick(1).hear(SessionFinished()).tick(1)
+    assert [ended.reason for ended in desk.bodies(LegEnded)] == ["idle"]
+    assert desk.call.ended
+
+    desk.speak(range(3550, 3600))  # 70 s further on, with frame numbers that say so
+
+    assert not desk.call.ended
+    assert desk.call.live_legs == 1
+    assert len(desk.bodies(LegStarted)) == 2
+
+
+def test_a_clock_that_jumps_moves_nothing() -> None:
+    steady, jumping = Desk(), Desk()
+    for desk, jump in ((steady, 0), (jumping, 3_600_000)):
+        desk.take(start())
+        for index in range(100):
+            record = frame(index, word(1))
+            jumped = record.ts + (jump if index % 2 else -jump) * (index > 9)
+            desk.take(msgspec.structs.replace(record, ts=jumped))
+        desk.hear(SpeechStarted("a", 0), SpeechStopped("a", 1500), Completed("a", "hello"))
+
+    assert steady.entries == jumping.entries
+    assert steady.call.leg_row("customer") == jumping.call.leg_row("customer")
+
+
+def test_a_final_that_comes_after_the_leg_has_ended_is_void() -> None:
+    desk = spoken_by(start()).speak(range(50)).take(LegStop("customer", ORIGIN_TS))
+    desk.hear(SessionFinished())
+    before = list(desk.entries)
+
+    desk.call.receive("customer", 1, Completed("late", "hello"), now=desk.now, at_ms=5)
+    desk._collect()
+
+    assert desk.entries == before
+    assert desk.call.parties["customer"].leg.ended

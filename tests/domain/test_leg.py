@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
+from math import inf
 
 import pytest
 
@@ -66,7 +67,7 @@ class Line:
             self.tick(caught_up=caught_up)
 
     def tick(self, *, caught_up: bool = True) -> None:
-        self.leg.tick(now=self.now, caught_up=caught_up)
+        self.leg.tick(now=self.now, read_until=self.now if caught_up else -inf)
         self.react()
 
     def end(self) -> None:
@@ -302,7 +303,7 @@ def test_waits_between_lost_sessions_grow() -> None:
             line.wait(0.2)
         waits.append(round(line.now - since))
 
-    assert waits[-1] == 30
+    assert waits[-1] == 4
     assert waits == sorted(waits)
 
 
@@ -395,7 +396,7 @@ def test_fast_reading_does_not_make_a_recogniser_mute() -> None:
     line = Line(extensions=False, answers=False)
     for index in range(2000):
         line.leg.accept(arrival(index, word(index % 2)), now=0.001 * index)
-        line.leg.tick(now=0.001 * index, caught_up=False)
+        line.leg.tick(now=0.001 * index, read_until=-inf)
         line.react()
 
     assert line.of(AbandonSession) == []
@@ -508,3 +509,27 @@ def test_a_codec_may_change_in_mid_leg() -> None:
 
     [append] = line.of(Append)
     assert append.pcm == word(1, 400) + bytes(800)
+
+
+def test_a_hole_where_records_were_deleted_unread_is_a_gap_of_that_reason() -> None:
+    line = Line()
+    line.send(1)
+    line.hush(2)
+    line.leg.note_deleted_records()
+    line.skip(5, lost=True)
+    line.hush(1)
+    line.skip(2, lost=True)
+    line.hush(1)
+
+    assert [reason for reason, _, _ in line.gaps] == ["offset_lost", "lost"]
+
+
+def test_a_leg_that_does_not_come_again_after_records_were_deleted_says_that_something_is_missing() -> None:
+    line = Line()
+    line.hush(2)
+    line.leg.note_deleted_records()
+    line.leg.end("idle", now=line.now)
+    line.react()
+
+    assert line.gaps == [("offset_lost", 2.0, 2.0)]
+    assert line.of(ReleasedEnd)[-1].reason == "idle"

@@ -69,7 +69,7 @@ def test_a_replay_sends_what_the_lost_session_was_sent() -> None:
     leg.receive(1, session_updated(extensions=True), now=1.2, at_ms=0)
     first = sent(leg)
     leg.session_lost(1, now=1.2)
-    leg.tick(now=10.0, caught_up=True)
+    leg.tick(now=10.0, read_until=10.0)
     outputs = leg.take_outputs()
     replayed = b"".join(o.pcm for o in outputs if isinstance(o, Append))
     feed(leg, *map(arrival, range(60, 100)))

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from qa_service.contract.errors import ContractViolation
+from qa_service.contract.errors import ContractViolation, Reason
 from qa_service.contract.records import AudioFrame, CallEnd, LegResume, LegStop
-from qa_service.domain.actions import Append, OpenSession
+from qa_service.domain.actions import AbandonSession, Append, OpenSession
 from qa_service.domain.call import CallPolicy
 from qa_service.domain.entries import CallStarted, LegStarted
 from qa_service.domain.leg import LegLimits
@@ -107,6 +107,7 @@ def test_a_renewed_claim_goes_on_only_if_nobody_wrote_in_between() -> None:
 
     assert not partition.renew(a_claim(epoch=3, write_seq=1))
     assert not partition.renew(a_claim(epoch=2, write_seq=0))
+    assert not partition.renew(a_claim(epoch=2, write_seq=1, history=1))
     assert partition.renew(a_claim(epoch=2, write_seq=1))
     assert partition.epoch == 2
 
@@ -115,14 +116,14 @@ def test_a_call_that_ended_is_remembered_for_a_while() -> None:
     partition = a_partition()
     feed(partition, start(), CallEnd(ORIGIN_TS))
 
-    partition.tick(now=LINGER_S + 2, caught_up=True)
+    partition.tick(now=LINGER_S + 2, read_until=LINGER_S + 2)
     assert partition.knows("call")  # it is not even stored
     partition.take_batch()
 
-    partition.tick(now=LINGER_S, caught_up=True)
+    partition.tick(now=LINGER_S, read_until=LINGER_S)
     assert partition.knows("call")
 
-    partition.tick(now=LINGER_S + 2, caught_up=True)
+    partition.tick(now=LINGER_S + 2, read_until=LINGER_S + 2)
     assert not partition.knows("call")
 
 
@@ -132,7 +133,13 @@ def test_a_stored_call_is_taken_up_where_it_was() -> None:
     partition.receive(KEY, 1, SessionFinished(), now=2.0, at_ms=0)
     batch = partition.take_batch()
     assert batch is not None
-    stored = StoredCall(call=batch.calls[0], legs=batch.legs, entries=batch.entries)
+    stored = StoredCall(
+        topic=batch.topic,
+        partition=batch.partition,
+        call=batch.calls[0],
+        legs=batch.legs,
+        entries=batch.entries,
+    )
 
     successor = a_partition(a_claim(epoch=2, write_seq=1, next_offset=batch.next_offset), (stored,))
 
@@ -160,7 +167,7 @@ def test_publishers_whose_clocks_differ_do_not_end_each_others_legs() -> None:
             record_ms = ORIGIN_TS + 20 * index + ahead_ms
             partition.handle(record, offset, record_ms=record_ms, now=0.02 * index)
             offset += 1
-        partition.tick(now=0.02 * index, caught_up=True)
+        partition.tick(now=0.02 * index, read_until=0.02 * index)
 
     actions = {type(action) for _, action in partition.take_actions()}
 
@@ -174,3 +181,67 @@ def test_events_for_forgotten_calls_are_void() -> None:
     partition.session_lost(KEY, 1, now=0.0)
 
     assert partition.take_batch() is None
+
+
+def a_stored_call(call_id: str, *, partition: int) -> StoredCall:
+    other = a_partition()
+    other.handle(in_call(start(), call_id), 0, record_ms=ORIGIN_TS, now=0.0)
+    batch = other.take_batch()
+    assert batch is not None
+    return StoredCall(
+        topic=batch.topic, partition=partition, call=batch.calls[0], legs=batch.legs, entries=batch.entries
+    )
+
+
+def test_a_call_of_another_partition_is_not_taken_up_and_its_records_are_refused() -> None:
+    partition = a_partition()
+    partition.adopt(a_stored_call("call", partition=5))
+
+    assert partition.knows("call")
+    assert partition.live_legs == 0
+    with pytest.raises(ContractViolation, match="murmur2") as caught:
+        feed(partition, start())
+    assert caught.value.reason is Reason.CALL_ON_OTHER_PARTITION
+    assert partition.position == 1
+
+
+def test_calls_that_another_partition_stored_first_are_left_to_it_and_owed() -> None:
+    partition = a_partition()
+    feed(partition, start(), *frames(10))
+    partition.handle(in_call(start(), "other"), 11, record_ms=ORIGIN_TS, now=0.0)
+    feed_from = partition.position
+    partition.take_actions()
+    batch = partition.take_batch()
+    assert batch is not None
+    feed_after = frames(20)[10:]
+    for index, record in enumerate(feed_after):
+        partition.handle(in_call(record), feed_from + index, record_ms=ORIGIN_TS, now=0.0)
+
+    left = partition.leave(batch, {"call"}, now=1.0)
+
+    assert [row.call_id for row in left.calls] == ["other"]
+    assert {entry.call_id for entry in left.entries} == {"other"}
+    assert {row.call_id for row in left.legs} == {"other"}
+    assert (left.write_seq, left.next_offset) == (batch.write_seq, 0)
+    actions = partition.take_actions()
+    assert [type(action) for key, action in actions if key == KEY][-1] is AbandonSession
+    assert partition.live_legs == 1
+    assert partition.take_batch() is None  # nothing of the call is left to write
+    assert partition.owed_from == 0
+    assert partition.owes("call", feed_from)
+    assert not partition.owes("other", 11)
+
+    partition.settle_owed(before=5)
+    assert partition.next_offset == 5
+    partition.settle_owed(before=partition.position)
+    assert partition.owed_from is None
+    assert partition.next_offset == partition.position
+
+
+def test_no_more_strays_are_remembered_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qa_service.domain.partition.MOST_STRAYS", 2)
+    partition = a_partition()
+    for number in range(4):
+        partition.adopt(a_stored_call(f"call-{number}", partition=5))
+
+    assert [number for number in range(4) if partition.is_stray(f"call-{number}")] == [2, 3]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 
 import msgspec
@@ -297,7 +298,7 @@ class World:
                     if isinstance(event, Completed) and self._toss(0.1):
                         self.core.receive(key, session.number, event, now=self._now, at_ms=0)
             caught_up = self.core.position >= len(self.script.records)
-            self.core.tick(now=self._now, caught_up=caught_up)
+            self.core.tick(now=self._now, read_until=self._now if caught_up else -inf)
             self._act()
 
     def _act(self) -> None:
@@ -384,6 +385,8 @@ class World:
     def _stored(self) -> tuple[StoredCall, ...]:
         return tuple(
             StoredCall(
+                topic="telephony.audio",
+                partition=0,
                 call=call,
                 legs=tuple(leg for key, leg in sorted(self._legs.items()) if key[0] == call.call_id),
                 entries=tuple(entry for entry in self.entries if entry.call_id == call.call_id),

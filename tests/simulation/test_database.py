@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from qa_service.domain.writes import WriteBatch
+from qa_service.domain.writes import Claim, WriteBatch
 from qa_service.simulation.database import DistantStore, Server
 from qa_service.simulation.loop import Process, VirtualLoop
 from qa_service.simulation.network import Network
@@ -16,14 +16,19 @@ def server(loop: VirtualLoop, network: Network) -> Server:
     return Server(loop, network)
 
 
-def batch(write_seq: int, *, epoch: int = 1, next_offset: int = 5) -> WriteBatch:
+def batch(claim: Claim, write_seq: int, *, next_offset: int = 5) -> WriteBatch:
     return WriteBatch(
-        topic="telephony.audio", partition=0, epoch=epoch, write_seq=write_seq, next_offset=next_offset
+        topic=claim.topic,
+        partition=claim.partition,
+        epoch=claim.epoch,
+        token=claim.token,
+        write_seq=write_seq,
+        next_offset=next_offset,
     )
 
 
-async def claim(store: DistantStore) -> int:
-    return (await store.claim("telephony.audio", 0, "one")).epoch
+async def take_over(store: DistantStore) -> Claim:
+    return await store.claim("telephony.audio", 0, "one")
 
 
 def next_offset(server: Server) -> int | None:
@@ -35,8 +40,8 @@ def test_a_transaction_goes_on_when_its_sender_is_killed(loop: VirtualLoop, serv
     store = DistantStore(server)
 
     async def main() -> None:
-        await claim(store)
-        loop.spawn(process, store.write(batch(1)))
+        claim = await take_over(store)
+        loop.spawn(process, store.write(batch(claim, 1)))
         while not server.writes_in_flight:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0)
         loop.kill(process)
@@ -52,12 +57,12 @@ def test_a_lost_answer_leaves_the_outcome_unknown(loop: VirtualLoop, server: Ser
     store = DistantStore(server)
 
     async def main() -> None:
-        await claim(store)
+        claim = await take_over(store)
         server.lose_answers = 1
         with pytest.raises(StoreUnavailable):
-            await store.write(batch(1))
+            await store.write(batch(claim, 1))
         assert next_offset(server) == 5
-        await store.write(batch(1))  # the same again is no other
+        await store.write(batch(claim, 1))  # the same again is no other
 
     loop.run_until_complete(main())
 
@@ -66,10 +71,10 @@ def test_a_lost_request_changes_nothing(loop: VirtualLoop, server: Server) -> No
     store = DistantStore(server)
 
     async def main() -> None:
-        await claim(store)
+        claim = await take_over(store)
         server.lose_requests = 1
         with pytest.raises(StoreUnavailable):
-            await store.write(batch(1))
+            await store.write(batch(claim, 1))
 
     loop.run_until_complete(main())
 
@@ -82,7 +87,7 @@ def test_while_it_is_away_nothing_is_answered(loop: VirtualLoop, server: Server)
 
     async def main() -> None:
         with pytest.raises(StoreUnavailable):
-            await claim(store)
+            await take_over(store)
 
     loop.run_until_complete(main())
 
@@ -93,10 +98,10 @@ def test_an_older_epoch_is_fenced_off(loop: VirtualLoop, server: Server) -> None
     store = DistantStore(server)
 
     async def main() -> None:
-        await claim(store)
-        assert await claim(store) == 2
+        claim = await take_over(store)
+        assert (await take_over(store)).epoch == 2
         with pytest.raises(Fenced):
-            await store.write(batch(1, epoch=1))
+            await store.write(batch(claim, 1))
 
     loop.run_until_complete(main())
 
@@ -105,15 +110,33 @@ def test_a_restored_database_has_forgotten_what_came_since(loop: VirtualLoop, se
     store = DistantStore(server)
 
     async def main() -> None:
-        await claim(store)
-        await store.write(batch(1, next_offset=5))
+        claim = await take_over(store)
+        await store.write(batch(claim, 1, next_offset=5))
         backup = server.back_up()
-        await store.write(batch(2, next_offset=9))
-        await store.write(batch(3, next_offset=9))
+        await store.write(batch(claim, 2, next_offset=9))
+        await store.write(batch(claim, 3, next_offset=9))
         server.restore(backup)
         assert next_offset(server) == 5
         with pytest.raises(WriteOutOfOrder):
-            await store.write(batch(4))
+            await store.write(batch(claim, 4))
+
+    loop.run_until_complete(main())
+
+
+def test_a_database_set_back_twice_gives_an_epoch_out_again_and_no_token(
+    loop: VirtualLoop, server: Server
+) -> None:
+    store = DistantStore(server)
+
+    async def main() -> None:
+        backup = server.back_up()
+        first = await take_over(store)
+        await store.write(batch(first, 1))
+        server.restore(backup)
+        second = await take_over(store)
+        assert (second.epoch, second.write_seq) == (first.epoch, first.write_seq)
+        with pytest.raises(Fenced):
+            await store.write(batch(first, 1))
 
     loop.run_until_complete(main())
 
@@ -124,9 +147,9 @@ def test_whoever_listens_hears_of_each_batch_once(loop: VirtualLoop, server: Ser
     server.on_write.append(lambda stored: heard.append(stored.write_seq))
 
     async def main() -> None:
-        await claim(store)
+        claim = await take_over(store)
         for write_seq in (1, 1, 2):
-            await store.write(batch(write_seq))
+            await store.write(batch(claim, write_seq))
 
     loop.run_until_complete(main())
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -27,9 +28,9 @@ from qa_service.domain.writes import Claim, WriteBatch
 from qa_service.simulation.world import simulate
 from qa_service.storage.errors import StorageError
 from qa_service.testing import store as memory
-from qa_service.worker import consumer, owner, reading
+from qa_service.worker import owner, reading
 from qa_service.worker.assignments import Assignments
-from qa_service.worker.consumer import Worker
+from qa_service.worker.log_end import LogEnd
 from qa_service.worker.owner import PartitionOwner
 from qa_service.worker.reading import PartitionReader
 
@@ -89,15 +90,30 @@ def let_the_stall_clock_run_from_order(patch: Patch) -> None:
 
 
 def believe_a_stale_end_of_the_log(patch: Patch) -> None:
-    def is_caught_up(self, reader):
-        highwater = self._consumer.highwater(reader.partition)
-        return highwater is not None and reader.owner.core.position >= highwater
+    def look(self, *, told_at, highwater, position, now):
+        self.read_until = now if highwater is not None and position >= highwater else -inf
 
-    patch.setattr(Worker, "_is_caught_up", is_caught_up)
+    patch.setattr(LogEnd, "look", look)
 
 
 def believe_the_end_of_the_log_for_long(patch: Patch) -> None:
-    patch.setattr(consumer, "FRESH_MS", 5000)
+    def look(self, *, told_at, highwater, position, now):
+        original(self, told_at=told_at, highwater=highwater, position=position, now=now)
+        if highwater is not None and position >= highwater:
+            self.read_until = max(self.read_until, min(now, self._answered_after + 5))
+
+    original = LogEnd.look
+    patch.setattr(LogEnd, "look", look)
+
+
+def take_an_answer_for_as_new_as_its_arrival(patch: Patch) -> None:
+    def look(self, *, told_at, highwater, position, now):
+        original(self, told_at=told_at, highwater=highwater, position=position, now=now)
+        self._asked_after = now if told_at != self.__dict__.get("before") else self._asked_after
+        self.before = told_at
+
+    original = LogEnd.look
+    patch.setattr(LogEnd, "look", look)
 
 
 def begin_where_an_unannounced_leg_is_met(patch: Patch) -> None:
@@ -157,10 +173,15 @@ def replay_without_clipping(patch: Patch) -> None:
 
 
 def drop_the_fence(patch: Patch) -> None:
-    def is_stored(batch: WriteBatch, *, epoch: int | None, write_seq: int) -> bool:
+    def is_stored(batch: WriteBatch, *, write_seq: int, **_claim) -> bool:
         return batch.write_seq <= write_seq
 
     patch.setattr(memory, "is_stored", is_stored)
+
+
+def tell_claims_apart_by_their_epochs_alone(patch: Patch) -> None:
+    token = uuid4()
+    patch.setattr(memory, "uuid4", lambda: token)
 
 
 def forget_a_fenced_partition(patch: Patch) -> None:
@@ -202,7 +223,7 @@ def release_out_of_order(patch: Patch) -> None:
     def take_first(self) -> Item | None:
         ready = next((item for item in self.items.values() if item.result is not None), None)
         if ready is not None:
-            self.released.add(ready.item_id)
+            self.released[ready.item_id] = None
             del self.items[ready.item_id]
         return ready
 
@@ -303,12 +324,14 @@ MUTATIONS = (
     Mutation("1", "found: a frame held back has arrived", let_the_stall_clock_run_from_order, None, 200),
     Mutation("1", "found: what is not read is not known", believe_a_stale_end_of_the_log, ("broker outage",), 60),
     Mutation("1", "found: news of the log's end grow old", believe_the_end_of_the_log_for_long, ("broker outage",), 200),
+    Mutation("1", "found: an answer is as old as its question", take_an_answer_for_as_new_as_its_arrival, PAUSES, 600),
     Mutation("1", "found: a first frame may be overtaken", begin_where_an_unannounced_leg_is_met, None, 300),
     Mutation("2", "an unknown outcome is the same batch again", retry_an_unknown_outcome_as_another_batch, ("outcome unknown",), 20),
     Mutation("2", "a final is released once", release_a_repeated_final_again, ("final comes twice",), 20),
     Mutation("2", "a record that changes a leg counts once", apply_repeated_records_again, DEATHS, 60),
     Mutation("2", "what is covered is not sent again", replay_without_clipping, DEATHS, 20),
     Mutation("3", "a write of an older epoch is refused", drop_the_fence, PAUSES, 100),
+    Mutation("3", "claims of two pasts differ", tell_claims_apart_by_their_epochs_alone, ("database set back", *PAUSES), 600),
     Mutation("3", "a fenced member of the group claims again", forget_a_fenced_partition, ("foreign claim",), 20),
     Mutation("3", "found: a quiet partition proves its claim", never_prove_the_claim, ("database set back",), 200),
     Mutation("4", "memory is kept only if nobody else was there", go_on_after_any_claim, ("database set back", "rebalance"), 100),

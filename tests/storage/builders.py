@@ -191,6 +191,7 @@ def a_batch(claim: Claim, nth: int = 1, **contents: Any) -> WriteBatch:
             "topic": claim.topic,
             "partition": claim.partition,
             "epoch": claim.epoch,
+            "token": claim.token,
             "write_seq": claim.write_seq + nth,
             "next_offset": 100 + nth,
         }

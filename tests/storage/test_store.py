@@ -7,7 +7,7 @@ import pytest
 
 from qa_service.domain.writes import StoredCall
 from qa_service.outbox import TakeBounds
-from qa_service.storage.errors import Fenced, StoreRefused, WriteOutOfOrder
+from qa_service.storage.errors import CallsElsewhere, Fenced, StoreRefused, WriteOutOfOrder
 from tests.storage.builders import (
     TOPIC,
     a_batch,
@@ -58,6 +58,8 @@ async def test_partitions_are_claimed_apart(store):
 async def test_a_live_call_comes_back_as_it_was_written(store):
     claim = await store.claim(TOPIC, 3, "worker-1")
     written = StoredCall(
+        topic=TOPIC,
+        partition=3,
         call=a_call(call_seq=8),
         legs=(a_leg("agent", role="agent", agent_id="a-7"), a_leg("customer")),
         entries=every_kind_of_entry(),
@@ -96,7 +98,9 @@ async def test_newer_rows_of_a_call_and_a_leg_replace_the_stored_ones(store):
     call, leg = a_call(call_seq=9), a_leg(covered_until=99, role="other", attributes={})
     await store.write(a_batch(claim, 2, calls=(a_call(call_seq=5), call), legs=(a_leg(), leg)))
 
-    assert (StoredCall(call=call, legs=(leg,), entries=()),) == await store.load_calls(TOPIC, 3)
+    assert (
+        StoredCall(topic=TOPIC, partition=3, call=call, legs=(leg,), entries=()),
+    ) == await store.load_calls(TOPIC, 3)
 
 
 async def test_the_log_grows_batch_by_batch_and_is_loaded_in_order(store):
@@ -109,6 +113,38 @@ async def test_the_log_grows_batch_by_batch_and_is_loaded_in_order(store):
 
     assert found is not None
     assert log == found.entries
+
+
+async def test_each_claim_has_a_token_and_knows_the_one_before(store):
+    first = await store.claim(TOPIC, 3, "worker-1")
+    second = await store.claim(TOPIC, 3, "worker-1")
+
+    assert first.former_token is None
+    assert second.former_token == first.token != second.token
+
+
+async def test_a_claim_of_the_same_epoch_from_another_past_writes_nothing(store):
+    claim = await store.claim(TOPIC, 3, "worker-1")
+    stale = replace(a_batch(claim), token=an_id("of a past that was undone"))
+
+    with pytest.raises(Fenced):
+        await store.write(stale)
+    await store.write(a_batch(claim))
+
+
+async def test_a_call_belongs_to_the_partition_that_stored_it_first(store):
+    here, elsewhere = await store.claim(TOPIC, 3, "w"), await store.claim(TOPIC, 4, "w")
+    await store.write(a_batch(here, 1, calls=(a_call(),), entries=every_kind_of_entry()[:1]))
+    both = a_batch(elsewhere, 1, calls=(a_call(call_seq=9), a_call("call-2")), legs=(a_leg(),))
+
+    with pytest.raises(CallsElsewhere) as caught:
+        await store.write(both)
+
+    assert caught.value.call_ids == {"call-1"}
+    assert (await store.load_call("call-1")).call == a_call()
+    assert await store.load_call("call-2") is None
+    await store.write(replace(both, calls=(a_call("call-2"),), legs=()))
+    assert (await store.load_call("call-2")).partition == 4
 
 
 async def test_a_former_owner_is_fenced_off_and_writes_nothing(store, backend):

@@ -17,11 +17,13 @@ from structlog.testing import capture_logs
 from qa_service import metrics
 from qa_service.asr_server import AsrServer
 from qa_service.contract import AudioFrame, encode_record
+from qa_service.contract.info import LegInfo
+from qa_service.contract.records import LegStart
 from qa_service.embedded.child import free_port
 from qa_service.storage.store import PostgresStore
+from tests.support.links import linked, place_of, through
 from tests.support.waiting import eventually
-from tests.worker.conftest import Chain, a_chain, quiet, speech
-from tests.worker.switch import switch_before
+from tests.worker.conftest import Chain, a_chain, now_ms, quiet, speech
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
@@ -132,17 +134,17 @@ async def test_a_fault_of_our_own_is_told_and_the_partition_loaded_anew(make_cha
 async def test_a_database_that_goes_away_in_flight_is_waited_for(
     make_chain: MakeChain, database_url: str
 ) -> None:
-    async with switch_before(database_url) as switch, make_chain() as chain:
-        chain.start_worker(database_url=_secret(chain, switch.url))
+    async with linked(place_of(database_url)) as link, make_chain() as chain:
+        chain.start_worker(database_url=_secret(chain, through(link, database_url)))
         await chain.say("customer", AUDIO[:THIRD], stop=False)
         await eventually(chain.words, waiting_for="the first words")
-        switch.cut()
+        link.cut()
         await chain.go_on(AUDIO, THIRD, 2 * THIRD)
         other = "another-call"  # not in memory, so it has to be looked up
         await chain.say("customer", AUDIO, call_id=other)
         await chain.await_check("postgres", saying="cannot be reached")
         assert (await chain.readiness(path="livez"))[0] == 200
-        await switch.mend()
+        await link.mend()
         await chain.go_on(AUDIO, 2 * THIRD, len(AUDIO))
         for call_id in (chain.call_id, other):
             await chain.end_call(call_id)
@@ -156,20 +158,20 @@ async def test_a_database_that_goes_away_in_flight_is_waited_for(
 async def test_a_worker_answers_probes_while_it_waits_for_its_database(
     make_chain: MakeChain, database_url: str
 ) -> None:
-    async with switch_before(database_url) as switch, make_chain() as chain:
-        switch.cut()
-        chain.start_worker(database_url=_secret(chain, switch.url))
+    async with linked(place_of(database_url)) as link, make_chain() as chain:
+        link.cut()
+        chain.start_worker(database_url=_secret(chain, through(link, database_url)))
         await chain.await_check("postgres", saying="starting: waiting for PostgreSQL")
         assert (await chain.readiness())[0] == 503
         assert (await chain.readiness(path="livez"))[0] == 200
-        await switch.mend()
+        await link.mend()
         await chain.await_ready()
 
 
 async def test_a_stop_during_the_start_is_heeded(make_chain: MakeChain, database_url: str) -> None:
-    async with switch_before(database_url) as switch, make_chain() as chain:
-        switch.cut()
-        chain.start_worker(database_url=_secret(chain, switch.url))
+    async with linked(place_of(database_url)) as link, make_chain() as chain:
+        link.cut()
+        chain.start_worker(database_url=_secret(chain, through(link, database_url)))
         await chain.await_check("postgres", saying="starting: waiting for PostgreSQL")
         await chain.stop("worker")
 
@@ -182,6 +184,7 @@ async def test_what_retention_has_dropped_becomes_a_gap_and_the_rest_goes_on(
     with capture_logs() as lines:
         async with make_chain() as chain:
             chain.start_worker()
+            await chain.say("agent", quiet(1.5), role="agent", stop=False)
             await chain.say("customer", AUDIO[:THIRD], stop=False)
             await eventually(chain.words, waiting_for="the first words")
             await chain.stop("worker")
@@ -191,9 +194,15 @@ async def test_what_retention_has_dropped_becomes_a_gap_and_the_rest_goes_on(
             await chain.end_call()
             chain.start_worker()
             await chain.await_end()
-            gaps = await chain.query("select reason from qa.log_entry where kind = 'gap'")
+            gaps = await chain.query(
+                "select leg_id, reason, end_ms - start_ms as ms from qa.log_entry where kind = 'gap'"
+                " order by leg_id"
+            )
 
-            assert [gap["reason"] for gap in gaps] in (["lost"], ["offset_lost"])
+            assert [(gap["leg_id"], gap["reason"], gap["ms"] > 0) for gap in gaps] == [
+                ("agent", "offset_lost", False),  # it never came again: nobody knows how much there was
+                ("customer", "offset_lost", True),
+            ]
             assert (await chain.words())[-2:] == WORDS[-2:]
     assert "offset_out_of_range" in [line["event"] for line in lines]
 
@@ -272,3 +281,55 @@ async def _delete_all_records(chain: Chain) -> None:
 
 def _secret(chain: Chain, url: str) -> Any:
     return type(chain.settings.database_url)(url)
+
+
+async def test_a_call_on_two_partitions_stays_with_one_and_stops_neither(make_chain: MakeChain) -> None:
+    async with make_chain(partitions=2) as chain:
+        healthy = [call_on(number, of=2) for number in range(2)]
+        chain.start_worker()
+        await chain.await_ready()
+        with capture_logs() as logs:
+            # Both begin the call at once: neither can know of the other before the database tells.
+            for leg, partition in (("customer", 0), ("agent", 1)):
+                await say_on(chain, partition, leg, AUDIO)
+            for call_id in healthy:
+                await chain.say("customer", AUDIO, call_id=call_id)
+                await chain.end_call(call_id)
+            for call_id in healthy:
+                await chain.await_end(call_id)
+                assert await chain.words(call_id) == WORDS
+            refused = len(range(0, len(AUDIO), 160)) + 1
+            letters = await chain.dead_letters(refused)
+            again = await chain.query("select leg_id from qa.leg where call_id = 'split'")
+
+        assert {letter.reason for letter in letters} == {"call_on_other_partition"}
+        assert len(again) == 1
+        lost = "agent" if again[0]["leg_id"] == "customer" else "customer"
+        assert {letter.partition for letter in letters} == {0 if lost == "customer" else 1}
+        assert len({letter.offset for letter in letters}) == refused  # every one, and once
+        told = [entry for entry in logs if entry["event"] == "call_on_other_partition"]
+        assert [entry["call_id"] for entry in told] == ["split"]
+
+        async def is_transcribed() -> bool:
+            return await chain.words("split") == WORDS
+
+        await eventually(is_transcribed, waiting_for="the leg on the partition that was first")
+
+
+async def say_on(chain: Chain, partition: int, leg: str, audio: bytes) -> None:
+    """Publish a leg of the call "split" to a partition, whatever a partitioner would say."""
+    info = LegStart(leg, now_ms(), "pcmu", 8000, LegInfo(role="customer"))
+    frames = [
+        AudioFrame(leg, at, at // 160, now_ms() + at // 8, audio[at : at + 160])
+        for at in range(0, len(audio), 160)
+    ]
+    for record in (info, *frames):
+        encoded = encode_record("split", record)
+        await chain.producer.send(
+            chain.settings.audio_topic,
+            encoded.value,
+            key=encoded.key,
+            headers=list(encoded.headers),
+            partition=partition,
+        )
+    await chain.producer.flush()
