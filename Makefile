@@ -51,11 +51,16 @@ lock: ## Pin the dependencies anew (needs uv)
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header tools/compare/requirements-whisper-live.in --override tools/compare/overrides-whisper-live.txt -o tools/compare/requirements-whisper-live.txt
 
 .PHONY: verify
-verify: setup ## All that takes long: clean-room setups, other Pythons, Java clients x 20, the container image
+verify: setup ## All that takes long: clean-room setups, other Pythons, Java clients x 20, chaos, the container image
 	@tools/verify/setups.sh
 	@tools/verify/pythons.sh
 	@QA_TEST_CLIENT_REPEATS=20 $(PY) -m pytest -q tests/clients -k "java and vad"
+	@QA_TEST_CHAOS=full $(PY) -m pytest -q tests/chaos
 	@tools/verify/image.sh
+
+.PHONY: soak
+soak: setup ## An hour of calls with a fault a minute (ARGS='--minutes 10' for less)
+	@$(PY) -m tests.chaos.soak $(ARGS)
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left behind (the cache of models and servers stays)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -46,6 +46,8 @@ CONNECT_WITHIN_S: Final = 30.0
 _STOP_WITHIN_S: Final = 5.0
 # One answer of an admin request.
 _ADMIN_TIMEOUT_S: Final = 10.0
+# More than gathers at a broker while a fetch waits for company, and little to a reader that catches up.
+_GATHERED_BYTES: Final = 1024 * 1024
 # Below an hour, retention does not outlive even a short outage of this service.
 _MIN_RETENTION_MS: Final = 3_600_000
 
@@ -64,6 +66,7 @@ class KafkaConfig:
     key_file: Path | None = None
     idempotence: bool = True
     fetch_wait_ms: int = 500
+    gather_ms: int = 0
 
     def __repr__(self) -> str:
         """Without the password, since a repr ends up in logs."""
@@ -154,6 +157,17 @@ def own_assignor() -> type[StickyPartitionAssignor]:
             cls.generation = int.from_bytes(stamp) if stamp else cls.DEFAULT_GENERATION_ID
 
     return OwnAssignor
+
+
+def gathering(config: KafkaConfig) -> dict[str, int]:
+    """Options of a consumer that reads many small records live: few fetches, each with what came meanwhile.
+
+    The broker answers after ``config.gather_ms``, or as soon as a reader that is behind gets its fill. Each
+    fetch costs the same, whatever it brings, and without this there is one for every few records.
+    """
+    if not config.gather_ms:
+        return {}
+    return {"fetch_min_bytes": _GATHERED_BYTES, "fetch_max_wait_ms": config.gather_ms}
 
 
 def make_admin(config: KafkaConfig) -> AIOKafkaAdminClient:
@@ -273,6 +287,25 @@ async def check_topic(config: KafkaConfig, topic: str) -> TopicReport:
     for warning in report.warnings:
         _log.warning("topic_unsuitable", topic=topic, finding=warning)
     return report
+
+
+async def leaders_answer(config: KafkaConfig, topic: str) -> bool:
+    """Whether the leaders of all partitions of ``topic`` answer, on connections of their own.
+
+    They are asked for the ends of their logs, which only a leader that serves can tell.
+    """
+    consumer = make_consumer(config, request_timeout_ms=int(_ADMIN_TIMEOUT_S * 1000))
+    try:
+        async with asyncio.timeout(_ADMIN_TIMEOUT_S):
+            await consumer.start()
+            metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - there is no other way
+            numbers = metadata.partitions_for_topic(topic) or ()
+            partitions = [TopicPartition(topic, number) for number in numbers]
+            return bool(partitions) and len(await consumer.end_offsets(partitions)) == len(partitions)
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await _discard(consumer)
 
 
 def _connection(config: KafkaConfig) -> dict[str, Any]:

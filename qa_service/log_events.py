@@ -46,6 +46,14 @@ EVENTS: Final[Mapping[str, str]] = {
     ),
     "kafka_unavailable": "Reading does not succeed; told when it begins, and once a minute.",
     "kafka_recovered": "Reading succeeds again.",
+    "consumer_stands_still": (
+        "Kafka brings nothing to this worker although its brokers answer others; mostly it passes within "
+        "seconds."
+    ),
+    "consumer_stuck": (
+        "That did not pass: the worker ends with an error, so that its supervisor starts it anew. Nothing is "
+        "lost. If it comes back often, look at the brokers, the group's coordinator for one."
+    ),
     "proof_of_membership_failed": "Kafka did not say whether a partition is still ours; asked again.",
     "advisory_commit_failed": "Offsets for dashboards were not committed; normal during a rebalance.",
     "call_on_other_partition": (
@@ -71,6 +79,18 @@ EVENTS: Final[Mapping[str, str]] = {
     "incident_updated": "An incident has new evidence.",
     "incident_closed": "An incident is over.",
     "incident_withdrawn": "An incident turned out not to hold.",
+    "rule_set_changed": "A newer rule set was published; calls that begin now are pinned to it, no others.",
+    "rule_set_refused": (
+        "A published rule set cannot be read, so the one before stays in force for new calls. Publish a "
+        "corrected one; `qa-service rules check` names each mistake."
+    ),
+    "rule_set_not_looked_up": (
+        "The database did not say whether a newer rule set was published; it is asked again."
+    ),
+    "figures_not_stored": (
+        "What reports ask of calls that ended could not be stored; reports compute it each time, slowly. "
+        "`SELECT qa.store_figures(...)` stores it (docs/operations.md)."
+    ),
     "rule_set_missing": (
         "A stored call is pinned to a rule set that is not in the database; it goes on with the present "
         "one. Cannot happen unless rows were deleted by hand."

@@ -84,6 +84,13 @@ EVENT_LOOP_LAG = _histogram(
     (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
 
+# --- Worker: rules ------------------------------------------------------------------------------------
+
+RULE_SETS_REFUSED = _counter(
+    "qa_rule_sets_refused",
+    "Published rule sets that this worker could not read; the one before stays in force.",
+)
+
 # --- Worker: records in -------------------------------------------------------------------------------
 
 RECORDS = Family(
@@ -122,6 +129,10 @@ PARTITION_LAG = Family(
     )
 )
 REBALANCES = _counter("qa_rebalances", "Assignments of partitions that this worker was given.")
+CONSUMER_STANDSTILLS = _counter(
+    "qa_consumer_standstills",
+    "Times at which reading stood still although the brokers answered others; if it lasts, the worker ends.",
+)
 EPOCH_FENCINGS = _counter(
     "qa_epoch_fencings", "Writes refused because another worker had claimed the partition since."
 )

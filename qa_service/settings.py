@@ -43,6 +43,13 @@ class Settings(BaseSettings):
         description="Longest a fetch waits at the broker for records; shorten it only for brokers that do "
         "not answer as soon as some come.",
     )
+    kafka_gather_ms: int = Field(
+        default=20,
+        ge=0,
+        le=200,
+        description="Longest the broker gathers audio records before a worker's fetch is answered: more "
+        "delays frames and costs less; 0: at once, for brokers that answer late anyway.",
+    )
     audio_topic: str = Field(
         default="telephony.audio", description="Topic the telephony platform publishes to."
     )
@@ -120,6 +127,17 @@ class Settings(BaseSettings):
     replay_buffer_s: float = Field(default=120.0, gt=0, description="Audio kept per leg until it is covered.")
     shutdown_grace_s: float = Field(default=10.0, ge=0, description="Wait for finals on SIGTERM.")
     rules_file: Path | None = Field(default=None, description="Rule set; default: the one in the package.")
+    scorecard_file: Path | None = Field(
+        default=None,
+        description="Scorecard that calls are graded by when they end; default: the package's; off: none.",
+    )
+    rules_from: Literal["file", "database"] = Field(
+        default="file",
+        description="database: new calls get the newest of `qa-service rules publish`, once there is one.",
+    )
+    rules_poll_s: float = Field(
+        default=10.0, gt=0, description="How often a worker looks for a newer published rule set."
+    )
     recording_url: str | None = Field(
         default=None,
         description="Template of a link to the recording, e.g. https://rec.example/{call_id}?t={start_s}.",

@@ -67,5 +67,5 @@ class SessionGate:
             raise
 
     def hold_off(self, seconds: float) -> None:
-        """Let nobody new through for ``seconds``, after a 429. Who waits already is not held up."""
+        """Let nobody new through for ``seconds``, after a refusal. Who waits already is not held up."""
         self._bucket.hold_off(self._clock(), seconds)

@@ -13,23 +13,25 @@ from qa_service.bench.bars import bars, table
 from qa_service.bench.legs import Legs
 from qa_service.bench.listening import BenchError
 from qa_service.bench.recordings import CorpusError
+from qa_service.bench.rules import measure_rules
 from qa_service.bench.scoring import Spread
 from qa_service.cli.running import configure_logging, run
 from qa_service.settings import Settings
 
+_ELSEWHERE = {"alerts": "qa_service.demo.bench_alerts", "path": "qa_service.cli.bench_path"}
 _INTERRUPTED = 130  # what shells expect of a command that SIGINT ended
 
 
 class _Bench(click.Group):
-    """The group, and the one command that needs the whole chain: what runs that stands above this package."""
+    """The group, and commands that are imported when they are wanted: for one, what runs it stands above."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "alerts"])
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "alerts":
+        if cmd_name not in _ELSEWHERE:
             return super().get_command(ctx, cmd_name)
-        command = importlib.import_module("qa_service.demo.bench_alerts").alerts
+        command = getattr(importlib.import_module(_ELSEWHERE[cmd_name]), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101 - it is ours
         return command
 
@@ -180,4 +182,31 @@ def _spread(spread: Spread) -> str:
         return "not measured"
     return (
         f"{spread.median:.0f} ms median, {spread.p95:.0f} p95, {spread.p99:.0f} p99, {spread.max:.0f} at most"
+    )
+
+
+@bench.command(
+    epilog="""\b
+Examples:
+  qa-service bench rules                     half a minute
+  qa-service bench rules --calls 300 --json  more calls, one JSON object"""
+)
+@click.option("--calls", type=click.IntRange(3), default=60, show_default=True, help="Calls to judge.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def rules(*, calls: int, as_json: bool) -> None:
+    """Measure the rules: log entries a second on one core, in three languages, and state per call."""
+    try:
+        report = measure_rules(calls=calls)
+    except KeyboardInterrupt:
+        _tell("interrupted; nothing is reported")
+        raise SystemExit(_INTERRUPTED) from None
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        return
+    click.echo(
+        f"{report.events_per_second:,.0f} log entries a second, {report.utterances_per_second:,.0f} of them "
+        f"utterances; bar {report.bar:,}: {'reached' if report.is_reached else 'MISSED'}\n"
+        f"{report.rules} rules with {report.phrases} phrases; {report.calls} calls in "
+        f"{', '.join(report.languages)}; {report.matching_share:.0%} of the utterances brought alerts about\n"
+        f"{report.state_bytes:,} bytes of state in the call that held most"
     )

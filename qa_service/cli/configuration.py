@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+from collections.abc import Collection
 from os import getpid
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from qa_service.domain.leg import LegLimits
 from qa_service.fetching import default_cache_dir
 from qa_service.kafka import KafkaConfig
 from qa_service.rules.ruleset import RuleSet, default_rule_set, load_rule_set
+from qa_service.rules.scorecards import Scorecard, default_scorecard, load_scorecard
 from qa_service.settings import Settings
 from qa_service.worker.consumer import WorkerOptions
+from qa_service.worker.progress import STUCK_AFTER_S
 
 _MASK = "********"
 
@@ -41,6 +44,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         key_file=settings.kafka_key_file,
         idempotence=settings.kafka_idempotence,
         fetch_wait_ms=settings.kafka_fetch_wait_ms,
+        gather_ms=settings.kafka_gather_ms,
     )
 
 
@@ -69,6 +73,8 @@ def worker_options(settings: Settings) -> WorkerOptions:
         max_legs=settings.max_legs,
         max_lag_s=settings.max_lag_s,
         shutdown_grace_s=settings.shutdown_grace_s,
+        # A rebalance may last as long as the group waits for a member that is gone.
+        stuck_after_s=max(STUCK_AFTER_S, 3 * settings.session_timeout_s),
         dlq_max_run=settings.dlq_max_run,
         dlq_max_ratio=settings.dlq_max_ratio,
         calls=CallPolicy(
@@ -123,13 +129,26 @@ def rule_set(settings: Settings) -> RuleSet:
 
 def read_rule_set(path: Path) -> RuleSet:
     """Load a rule file, whole or not at all."""
+    return load_rule_set(_read(path, "rule file", "QA_RULES_FILE"), str(path))
+
+
+def scorecard(settings: Settings) -> Scorecard | None:
+    """What calls are graded by when they end; raises RuleFileError."""
+    if settings.scorecard_file is None:
+        return default_scorecard()
+    return None if str(settings.scorecard_file) == "off" else read_scorecard(settings.scorecard_file)
+
+
+def read_scorecard(path: Path, *, rule_ids: Collection[str] | None = None) -> Scorecard:
+    """Load a scorecard, whole or not at all; with ``rule_ids``, no question may ask another rule."""
+    return load_scorecard(_read(path, "scorecard", "QA_SCORECARD_FILE"), str(path), rule_ids=rule_ids)
+
+
+def _read(path: Path, what: str, setting: str) -> str:
     try:
-        source = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise click.ClickException(
-            f"cannot read the rule file {path}: {error}; check QA_RULES_FILE"
-        ) from error
-    return load_rule_set(source, str(path))
+        raise click.ClickException(f"cannot read the {what} {path}: {error}; check {setting}") from error
 
 
 def cache_dir(settings: Settings) -> Path:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import decimal
-import json
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from qa_service.cli.reaching import ask, to_json
 from qa_service.cli.running import configure_logging, run
 from qa_service.settings import Settings
-from qa_service.storage.database import Database
 from qa_service.storage.migrate import upgrade
 from qa_service.storage.reports import VIEWS, read_view
 
@@ -39,9 +36,9 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def report(view: str, *, limit: int, as_json: bool) -> None:
     """Print a view of the report schema; any SQL client sees the same."""
-    rows = run(_read(Settings(), view, limit))
+    rows = ask(lambda database: read_view(database, view, limit))
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False, default=_plain))
+        click.echo(to_json(rows))
         return
     if not rows:
         click.echo(f"report.{view} is empty")
@@ -54,29 +51,11 @@ def report(view: str, *, limit: int, as_json: bool) -> None:
         Console().print(table, "")
 
 
-async def _read(settings: Settings, view: str, limit: int) -> list[dict[str, Any]]:
-    database = Database(settings.database_url.get_secret_value())
-    try:
-        return await read_view(database, view, limit)
-    finally:
-        await database.close()
-
-
 def _shown(value: object) -> str:
     match value:
         case None:
             return "-"
         case float() | decimal.Decimal():
             return f"{value:.3f}"
-        case _:
-            return str(value)
-
-
-def _plain(value: object) -> object:
-    match value:
-        case dt.datetime() | dt.date():
-            return value.isoformat()
-        case decimal.Decimal():
-            return float(value)
         case _:
             return str(value)

@@ -17,6 +17,7 @@ from qa_service.asr_server.emotion import WEIGHTS_PATH
 from qa_service.asr_server.emotion.encoder import Ear
 from qa_service.asr_server.emotion.model import EMITTED, Weights
 from qa_service.cli.configuration import cache_dir
+from qa_service.cli.emotion_corrections import correct, manifest
 from qa_service.cli.emotion_norm import norm
 from qa_service.emotion_training import Evaluation, Trained, evaluate, read_manifest, train, write
 from qa_service.emotion_training.figures import Figure
@@ -42,7 +43,8 @@ def emotion() -> None:
     """Train and measure the emotion model; see what a server has learnt (docs/emotion.md)."""
 
 
-emotion.add_command(norm)
+for _command in (norm, correct, manifest):
+    emotion.add_command(_command)
 
 
 @emotion.command(

@@ -27,6 +27,7 @@ from qa_service.cli.configuration import (
     kafka_config,
     recogniser_endpoint,
     rule_set,
+    scorecard,
     server_config,
     worker_options,
 )
@@ -38,6 +39,8 @@ from qa_service.kafka import (
     CONNECT_WITHIN_S,
     KafkaConfig,
     check_topic,
+    gathering,
+    leaders_answer,
     make_consumer,
     make_producer,
     start_with_retry,
@@ -47,6 +50,8 @@ from qa_service.settings import Settings
 from qa_service.storage.database import Database
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.storage.outbox import SHARDS, PostgresOutbox
+from qa_service.storage.rule_versions import read_newest
+from qa_service.storage.scorecards import save_scorecard
 from qa_service.storage.store import PostgresStore
 from qa_service.testing.fault_file import read_fault_file
 from qa_service.testing.faulty_network import FaultyNetwork
@@ -190,9 +195,14 @@ async def _build_worker(settings: Settings, stack: contextlib.AsyncExitStack, pr
     kafka = kafka_config(settings)
     database = _open_database(stack, settings)
     store = PostgresStore(database)
-    rule_sets = RuleSets(current, store)
+    card = scorecard(settings)
+    rule_sets = RuleSets(current, store, card)
     probes.waiting_for = f"PostgreSQL at {database.where}"
     await _publish_patiently(rule_sets)
+    if card is not None:
+        await save_scorecard(database, card)
+    if settings.rules_from == "database":
+        await _follow_published(stack, rule_sets, database, settings.rules_poll_s)
     probes.waiting_for = f"Kafka at {kafka.bootstrap}"
     await check_topic(kafka, settings.audio_topic)
     producer = await _start_producer(stack, kafka)
@@ -202,6 +212,7 @@ async def _build_worker(settings: Settings, stack: contextlib.AsyncExitStack, pr
             group=settings.consumer_group,
             group_instance_id=settings.group_instance_id,
             session_timeout_s=settings.session_timeout_s,
+            **gathering(kafka),
         ),
         kafka,
     )
@@ -219,6 +230,7 @@ async def _build_worker(settings: Settings, stack: contextlib.AsyncExitStack, pr
         rule_sets=rule_sets,
         options=worker_options(settings),
         offer_partial=offer_partial,
+        ask_brokers=lambda: leaders_answer(kafka, settings.audio_topic),
     )
 
 
@@ -236,6 +248,20 @@ async def _publish_patiently(rule_sets: RuleSets) -> None:
             await asyncio.sleep(_STORE_PAUSE_S)
         else:
             return
+
+
+async def _follow_published(
+    stack: contextlib.AsyncExitStack, rule_sets: RuleSets, database: Database, every_s: float
+) -> None:
+    """Begin with the newest published rule set, and take up newer ones as they come."""
+
+    async def newest() -> tuple[int, str, str] | None:
+        found = await read_newest(database)
+        return None if found is None else (found[0].version, found[0].hash, found[1])
+
+    await rule_sets.renew(newest)
+    following = asyncio.create_task(rule_sets.follow(newest, every_s), name="rule-sets")
+    stack.callback(following.cancel)
 
 
 async def _start_partials(

@@ -16,12 +16,16 @@ from qa_service import __version__
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _COMMANDS = {
-    "alerts": ("qa_service.cli.topics:alerts", "Follow the alerts on their topic."),
+    "alerts": ("qa_service.cli.alerts:alerts", "Follow alerts, look them up, judge them."),
     "asr-server": (
         "qa_service.cli.parts:asr_server",
         "Serve realtime recognition (Qwen protocol) on this machine.",
     ),
     "bench": ("qa_service.cli.bench:bench", "Measure this machine: accuracy, latency, load."),
+    "capacity": (
+        "qa_service.cli.bench_path:capacity",
+        "Say what this machine holds: legs a core, memory, writes.",
+    ),
     "config": ("qa_service.cli.configuration:config", "Print the effective settings, secrets masked."),
     "demo": ("qa_service.demo.command:demo", "Run the whole service here on sample calls."),
     "emotion": ("qa_service.cli.emotion:emotion", "Train and measure the emotion model."),
@@ -31,9 +35,12 @@ _COMMANDS = {
     "partials": ("qa_service.cli.topics:partials", "Follow partial results on their topic."),
     "publish": ("qa_service.cli.audio:publish", "Play audio files into Kafka as live calls."),
     "relay": ("qa_service.cli.parts:relay", "Publish alerts and transcripts from the outbox."),
+    "replay": ("qa_service.cli.backtest:replay", "Recompute a stored call's incidents and compare."),
     "report": ("qa_service.cli.database:report", "Print a view of the report schema."),
-    "rules": ("qa_service.cli.rules:rules", "Check rule files."),
+    "rules": ("qa_service.cli.rules:rules", "Check, publish and back-test rule files."),
+    "scorecards": ("qa_service.cli.scorecards:scorecards", "Check scorecards, and grade stored calls."),
     "simulate": ("qa_service.cli.simulate:simulate", "Break the worker in simulated worlds."),
+    "tape": ("qa_service.cli.tape:tape", "Keep a call's records in a file, and play it offline."),
     "transcribe": ("qa_service.cli.audio:transcribe", "Send files through any Qwen-protocol server."),
     "transcripts": ("qa_service.cli.topics:transcripts", "Follow finished utterances on their topic."),
     "worker": ("qa_service.cli.parts:worker", "Transcribe live calls and evaluate rules."),

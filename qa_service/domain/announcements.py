@@ -79,6 +79,7 @@ class UtteranceData(Struct, frozen=True, kw_only=True):
     anger_score: float | None
     anger_rank: float | None
     anger_daily: float | None
+    loudness_dbfs: float | None
     start_ms: int
     end_ms: int
     time_source: TimeSource
@@ -119,6 +120,7 @@ def announce_utterance(entry: LogEntry, utterance: Utterance, *, role: Role) -> 
         anger_score=utterance.anger_score,
         anger_rank=utterance.anger_rank,
         anger_daily=utterance.anger_daily,
+        loudness_dbfs=utterance.loudness_dbfs,
         start_ms=entry.start_ms,
         end_ms=entry.end_ms,
         time_source=utterance.time_source,

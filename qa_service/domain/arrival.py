@@ -130,6 +130,11 @@ class FrameOrder:
         return self._unread_after is not None and self.next_pos <= self._unread_after
 
     @property
+    def holds_frames(self) -> bool:
+        """Whether frames wait for others that they have overtaken."""
+        return bool(self._held)
+
+    @property
     def oldest_held_offset(self) -> int | None:
         """Smallest record offset among frames still held back."""
         return min((frame.offset for frame in self._held), default=None)

@@ -15,11 +15,12 @@ from qa_service.domain.actions import Action, DamagedPackets, HeardPartial
 from qa_service.domain.announcements import PartialData, announce_incident, announce_utterance
 from qa_service.domain.coverage import ReleasedGap, ReleasedQuiet, ReleasedUtterance
 from qa_service.domain.emotions import known_emotion
-from qa_service.domain.entries import Body, Gap, LogEntry, Quiet, Utterance
+from qa_service.domain.entries import Body, CallEnded, EarlyWords, Gap, LogEntry, Quiet, Utterance
 from qa_service.domain.identities import utterance_id
 from qa_service.domain.incidents import IncidentChange
 from qa_service.domain.party import Party
 from qa_service.domain.redaction import Redactor, redact_partial_pair
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import OutboxEvent
 from qa_service.protocol.events import EMOTIONS, Emotion
 
@@ -31,6 +32,19 @@ class CallRules(Protocol):
         """Take the next log entry; return what changed by it."""
         ...
 
+    def score(self) -> CallScore | None:
+        """Grade the call by what is known of it; None if nothing is to be graded."""
+        ...
+
+    @property
+    def has_early(self) -> bool:
+        """Whether words of an utterance that is not finished can raise any rule."""
+        ...
+
+    def would_raise(self, leg_id: str, text: str, language: str | None, at_ms: int) -> bool:
+        """Tell whether such words would raise a rule now."""
+        ...
+
 
 @dataclass(slots=True)
 class CallOutputs:
@@ -40,6 +54,7 @@ class CallOutputs:
     entries: list[LogEntry] = field(default_factory=list)
     incidents: list[IncidentChange] = field(default_factory=list)
     outbox: list[OutboxEvent] = field(default_factory=list)
+    scores: list[CallScore] = field(default_factory=list)
     partials: list[PartialData] = field(default_factory=list)
     damaged: list[tuple[str, DamagedPackets]] = field(default_factory=list)
     dirty_legs: set[str] = field(default_factory=set)
@@ -91,6 +106,8 @@ class CallLog:
             outputs.outbox.append(
                 announce_incident(change, recording_template=self._recording_template, final_at=final_at)
             )
+        if isinstance(body, CallEnded) and (score := self._rules.score()) is not None:
+            outputs.scores.append(score)
         return entry
 
     def add_utterance(self, party: Party, released: ReleasedUtterance) -> None:
@@ -110,6 +127,7 @@ class CallLog:
             time_source=released.time_source,
             engine=detail.engine or None if detail else None,
             model=detail.model or None if detail else None,
+            loudness_dbfs=released.loudness_dbfs,
             redactions=redactions,
             final_at=released.final_at_ms,
         )
@@ -129,9 +147,13 @@ class CallLog:
         self.add(party.leg_id, party.call_ms(start), party.call_ms(end), body)
 
     def pass_partial(self, party: Party, heard: HeardPartial) -> None:
-        """Pass on an intermediate result; the log holds none, and the rules do not see it."""
+        """Pass on an intermediate result; the log holds only one whose stable words raise a rule early."""
         event = heard.event
         text, stash = redact_partial_pair(event.text, event.stash)
+        at_ms = party.call_ms(heard.start)
+        if self._rules.has_early and self._rules.would_raise(party.leg_id, text, event.language, at_ms):
+            words = EarlyWords(ordinal=party.ordinal + 1, text=text, language=event.language)
+            self.add(party.leg_id, at_ms, at_ms, words)
         allows_emotion = party.allows_emotion(heard.start)
         self.outputs.partials.append(
             PartialData(
@@ -142,7 +164,7 @@ class CallLog:
                 stash=stash,
                 language=event.language,
                 emotion=known_emotion(event.judged_emotion) if allows_emotion else None,
-                at_ms=party.call_ms(heard.start),
+                at_ms=at_ms,
             )
         )
 

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
+from qa_service.audio.loudness import active_level_dbfs
 from qa_service.domain.arrival import Arrival, Hole
 from qa_service.domain.entries import GapReason, TimeSource
 from qa_service.domain.retention import RetainedAudio
@@ -33,6 +34,7 @@ class ReleasedUtterance(Struct, frozen=True, kw_only=True):
     result: Completed
     time_source: TimeSource
     final_at_ms: int
+    loudness_dbfs: float | None = None
 
 
 class ReleasedQuiet(Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ class Coverage:
         self.newest_seq = newest_seq
         """Frame number of the newest frame that is covered."""
         self.retained = RetainedAudio()
+        self._rate = rate
         self._short_hole = SHORT_HOLE_MS * rate // 1000
         self._quiet_step = QUIET_STEP_MS * rate // 1000
         self._emit = emit
@@ -89,7 +92,13 @@ class Coverage:
         end = max(end, start)
         self._release_holes(start)
         utterance = ReleasedUtterance(
-            start=start, end=end, result=result, time_source=time_source, final_at_ms=final_at_ms
+            start=start,
+            end=end,
+            result=result,
+            time_source=time_source,
+            final_at_ms=final_at_ms,
+            # Of the audio that is kept for a replay: so a replay, and a successor, measure the very same.
+            loudness_dbfs=active_level_dbfs(self.retained.pcm_between(start, end), self._rate),
         )
         inside = [hole for hole in self._long_holes(end) if hole.pos >= start]
         self._cover(end, utterance)

@@ -143,6 +143,8 @@ class Utterance(Struct, frozen=True, tag_field="kind", tag="utterance", kw_only=
     """
     anger_daily: float | None = None
     """How many utterances a day were at least as angry then; None as `anger_rank`, or not known yet."""
+    loudness_dbfs: float | None = None
+    """Active level of the stretch (:mod:`qa_service.audio.loudness`); None where there was no audio."""
     redactions: tuple[Redaction, ...] = ()
     final_at: int = 0
     """Unix ms at which the final result arrived; never used by a decision."""
@@ -164,7 +166,23 @@ class Gap(Struct, frozen=True, tag_field="kind", tag="gap", kw_only=True):
     end_pos: int
 
 
-Body: TypeAlias = CallStarted | LegStarted | LegUpdated | LegEnded | CallEnded | Utterance | Quiet | Gap
+class EarlyWords(Struct, frozen=True, tag_field="kind", tag="early_words", kw_only=True):
+    """Words of an utterance that is not finished, which have raised a rule; they cover nothing.
+
+    The entry stands where the utterance begins. The leg's next utterance confirms what they raised or
+    takes it back.
+    """
+
+    ordinal: int
+    """That of the utterance, if no other comes before it."""
+    text: str
+    """What the recogniser holds for stable, redacted."""
+    language: str | None
+
+
+Body: TypeAlias = (
+    CallStarted | LegStarted | LegUpdated | LegEnded | CallEnded | Utterance | Quiet | Gap | EarlyWords
+)
 
 
 class LogEntry(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qa_service.contract.codecs import Codec
+from qa_service.contract.records import AudioFrame
 from qa_service.domain.actions import (
     AbandonSession,
     DamagedPackets,
@@ -57,6 +58,8 @@ REPLAY_CHUNK_MS: Final = 1000
 """Audio per append when a session is fed what another one lost."""
 STALL_S: Final = 1.0
 """Frames stopped for so long: an open utterance is ended by silence."""
+_BYTE_CODECS: Final = ("pcmu", "pcma")
+"""A byte a sample, and no state from frame to frame."""
 KEEP_OF_BUFFER: Final = 0.9
 """Share of the buffer that is kept when it overflows: one gap of some length rather than many."""
 
@@ -137,6 +140,35 @@ class Leg:
         if not self.paused:
             self._arrived_at = now
         self._keep_all(self._order.accept(frame), now=now)
+
+    def accept_next(self, frame: AudioFrame, offset: int, *, now: float) -> bool:
+        """Take a frame that simply follows the one before; False, and nothing is changed, if it does not.
+
+        What :meth:`refusal` and :meth:`accept` come to for such a frame, without their questions.
+        """
+        order = self._order
+        if (
+            frame.pos != order.next_pos
+            or order.holds_frames
+            or self._pauses.hole is not None
+            or self._ending is not None
+            or self.ended
+            or (frame.codec is not None and frame.codec != self.codec)
+            or (frame.rate is not None and frame.rate != self.rate)
+            or self.codec not in _BYTE_CODECS
+        ):
+            return False
+        samples = len(frame.audio)
+        order.next_pos += samples
+        order.next_seq = frame.seq + 1
+        self._arrived_at = now
+        piece = Arrival(frame.pos, samples, frame.seq, offset, self.codec, frame.audio)
+        self._coverage.retained.push(piece)
+        self._batch.append(piece)
+        self._batch_samples += samples
+        if self._batch_samples >= self._batch_size:
+            self._send_batch(now=now)
+        return True
 
     def pause(self, *, now: float) -> None:
         """Neither send nor keep audio from here on."""

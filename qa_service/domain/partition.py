@@ -13,15 +13,17 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct
 
 from qa_service.contract.errors import ContractViolation, Reason
-from qa_service.contract.records import CallEnd, CallRecord, LegResume, LegStop
+from qa_service.contract.records import AudioFrame, CallEnd, CallRecord, LegResume, LegStop
 from qa_service.domain.actions import Action, DamagedPackets
 from qa_service.domain.announcements import PartialData
 from qa_service.domain.call import Call, CallPolicy, Outcome
 from qa_service.domain.call_log import CallRules
-from qa_service.domain.entries import LogEntry
+from qa_service.domain.entries import LogEntry, Quiet
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, OutboxEvent, StoredCall, WriteBatch
 from qa_service.protocol.config import SessionConfig
 from qa_service.protocol.events import ServerEvent
@@ -32,8 +34,7 @@ MOST_STRAYS = 10_000
 """Calls of other partitions that are remembered here; older ones are looked up in the store again."""
 
 
-@dataclass(frozen=True, slots=True)
-class LegKey:
+class LegKey(Struct, frozen=True, gc=False):
     """A leg of a call."""
 
     call_id: str
@@ -44,7 +45,8 @@ class LegKey:
 class RuleBook:
     """The rule set that new calls are pinned to, and the way to any that older calls are."""
 
-    current_hash: str
+    current: Callable[[], str]
+    """Hash of the rule set for a call that begins now."""
     start: Callable[[str, str], CallRules]
     """(rule set hash, call id) → the rules' state for that call."""
 
@@ -56,6 +58,9 @@ class _Pending:
     entries: list[LogEntry] = field(default_factory=list)
     incidents: list[IncidentChange] = field(default_factory=list)
     outbox: list[OutboxEvent] = field(default_factory=list)
+    scores: list[CallScore] = field(default_factory=list)
+    has_news: bool = False
+    """Whether any of it is more than a step through quiet."""
     dirty_calls: set[str] = field(default_factory=set)
     dirty_legs: set[LegKey] = field(default_factory=set)
 
@@ -132,6 +137,12 @@ class Partition:
         if record_ms > self._record_ms:  # noqa: PLR1730 - max is a call, and this is the frame path
             self._record_ms = record_ms
         call = self._calls.get(record.call_id)
+        if call is not None and type(frame := record.record) is AudioFrame:
+            has_decided = call.take_next(frame, offset, record_ms=self._record_ms, now=now)
+            if has_decided is not None:
+                if has_decided:
+                    self._gather(call, now=now)
+                return "accepted"
         if call is None:
             if record.call_id in self._strays:
                 raise stray_violation(record.call_id)
@@ -190,6 +201,7 @@ class Partition:
             entries=tuple(entry for entry in batch.entries if entry.call_id not in call_ids),
             incidents=tuple(change for change in batch.incidents if change.call_id not in call_ids),
             outbox=tuple(event for event in batch.outbox if event.call_id not in call_ids),
+            scores=tuple(score for score in batch.scores if score.call_id not in call_ids),
         )
 
     @property
@@ -294,9 +306,9 @@ class Partition:
         return any(call.awaits_results for call in self._calls.values())
 
     @property
-    def has_entries(self) -> bool:
-        """Whether something waits to be written that others wait for."""
-        return bool(self._pending.entries)
+    def has_news(self) -> bool:
+        """Whether something waits to be written that others wait for: anything but steps through quiet."""
+        return self._pending.has_news
 
     def take_batch(self, *, even_if_empty: bool = False) -> WriteBatch | None:
         """Return the next transaction, or None if nothing has changed and no empty one is wanted.
@@ -322,6 +334,7 @@ class Partition:
             entries=tuple(pending.entries),
             incidents=tuple(pending.incidents),
             outbox=tuple(pending.outbox),
+            scores=tuple(pending.scores),
         )
 
     # --- inside -----------------------------------------------------------------------------------
@@ -332,30 +345,36 @@ class Partition:
             del self._strays[next(iter(self._strays))]
 
     def _begin(self, record: CallRecord) -> Call:
-        rules = self._rules
+        rule_set_hash = self._rules.current()
         return Call.begin(
             record.call_id,
             origin_ts=record.record.ts,
-            rule_set_hash=rules.current_hash,
-            rules=rules.start(rules.current_hash, record.call_id),
+            rule_set_hash=rule_set_hash,
+            rules=self._rules.start(rule_set_hash, record.call_id),
             policy=self._policy,
         )
 
     def _gather(self, call: Call, *, now: float) -> None:
         """Move what a call decided to where the shell takes it from."""
+        if call.ended:
+            self._ended_at.setdefault(call.call_id, now)
+        if not call.has_outputs:
+            return
         outputs = call.take_outputs()
         self._actions += [(LegKey(call.call_id, leg_id), action) for leg_id, action in outputs.actions]
         self._partials += outputs.partials
         self._damaged += [(LegKey(call.call_id, leg_id), packets) for leg_id, packets in outputs.damaged]
+        if not outputs.dirty_legs and not outputs.entries:
+            return
         pending = self._pending
         pending.entries += outputs.entries
         pending.incidents += outputs.incidents
         pending.outbox += outputs.outbox
+        pending.scores += outputs.scores
+        if outputs.outbox or any(type(entry.body) is not Quiet for entry in outputs.entries):
+            pending.has_news = True
         pending.dirty_legs.update(LegKey(call.call_id, leg_id) for leg_id in outputs.dirty_legs)
-        if outputs.entries or outputs.dirty_legs:
-            pending.dirty_calls.add(call.call_id)
-        if call.ended:
-            self._ended_at.setdefault(call.call_id, now)
+        pending.dirty_calls.add(call.call_id)
 
     def _call_rows(self, call_ids: Iterable[str]) -> tuple[CallRow, ...]:
         return tuple(self._calls[call_id].row() for call_id in sorted(call_ids) if call_id in self._calls)
@@ -382,6 +401,8 @@ def _without_calls(pending: _Pending, call_ids: Collection[str]) -> _Pending:
         entries=[entry for entry in pending.entries if entry.call_id not in call_ids],
         incidents=[change for change in pending.incidents if change.call_id not in call_ids],
         outbox=[event for event in pending.outbox if event.call_id not in call_ids],
+        scores=[score for score in pending.scores if score.call_id not in call_ids],
+        has_news=pending.has_news,
         dirty_calls=pending.dirty_calls.difference(call_ids),
         dirty_legs={key for key in pending.dirty_legs if key.call_id not in call_ids},
     )

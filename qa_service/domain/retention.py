@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import groupby
 
 import msgspec
 
+from qa_service.audio.pcm import BYTES_PER_SAMPLE, to_pcm
 from qa_service.domain.arrival import Arrival, Hole, Piece
 
 
@@ -20,6 +22,8 @@ class RetainedAudio:
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
         self._newest_offset = -1
+        self._holes = 0
+        """How many of the pieces are holes: mostly none, and then none need be looked for."""
         self.samples = 0
         """How much audio is kept; holes take no room."""
 
@@ -31,17 +35,24 @@ class RetainedAudio:
             else:
                 self._newest_offset = piece.offset
             self.samples += piece.samples
+        else:
+            self._holes += 1
         self._pieces.append(piece)
 
     def cover(self, position: int) -> int | None:
         """Forget everything that ends at or before ``position``; return the newest frame number among it."""
         newest_seq: int | None = None
         pieces = self._pieces
-        while pieces and pieces[0].end <= position:
-            piece = pieces.popleft()
+        while pieces:
+            piece = pieces[0]
+            if piece.pos + piece.samples > position:
+                break
+            pieces.popleft()
             if isinstance(piece, Arrival):
                 newest_seq = piece.seq
                 self.samples -= piece.samples
+            else:
+                self._holes -= 1
         return newest_seq
 
     @property
@@ -52,12 +63,25 @@ class RetainedAudio:
     def holes_before(self, position: int) -> list[Hole]:
         """Return the holes that begin before ``position``, in order."""
         holes: list[Hole] = []
+        if not self._holes:
+            return holes
         for piece in self._pieces:
             if piece.pos >= position:
                 break
             if isinstance(piece, Hole):
                 holes.append(piece)
         return holes
+
+    def pcm_between(self, start: int, end: int) -> bytes:
+        """Decode what is kept of a stretch, 16-bit PCM; holes in it are left out."""
+        pieces = [p for p in self._pieces if isinstance(p, Arrival) and p.end > start and p.pos < end]
+        if not pieces:
+            return b""
+        excess = max(pieces[-1].end - end, 0)
+        pieces[0] = pieces[0].since(start)
+        runs = groupby(pieces, key=lambda piece: piece.codec)
+        pcm = b"".join(to_pcm(codec, b"".join([piece.audio for piece in run])) for codec, run in runs)
+        return pcm[: len(pcm) - BYTES_PER_SAMPLE * excess]
 
     def start_of_newest(self, samples: int) -> int:
         """Position of the first piece from which on no more than ``samples`` of audio are kept."""

@@ -16,6 +16,7 @@ from qa_service.contract.info import Role
 from qa_service.domain.emotions import EmotionPolicy
 from qa_service.domain.entries import LogEntry
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 
 
 class CallRow(Struct, frozen=True, kw_only=True):
@@ -103,6 +104,8 @@ class WriteBatch(Struct, frozen=True, kw_only=True):
     entries: tuple[LogEntry, ...] = ()
     incidents: tuple[IncidentChange, ...] = ()
     outbox: tuple[OutboxEvent, ...] = ()
+    scores: tuple[CallScore, ...] = ()
+    """Of calls that have ended."""
 
 
 class Claim(Struct, frozen=True, kw_only=True):

@@ -71,6 +71,7 @@ class EmbeddedPostgres:
         cache_dir: where fetched files are kept.
         data_dir: folder of the cluster, kept for the next run; None: a temporary one.
         durable: whether commits must survive a crash of the machine; off makes tests faster.
+        port: where to listen; None: on a free port.
         report: takes a line for the user when something has to be fetched first.
 
     Raises:
@@ -83,12 +84,14 @@ class EmbeddedPostgres:
         data_dir: Path | None = None,
         *,
         durable: bool = True,
+        port: int | None = None,
         report: Report | None = None,
     ) -> None:
         self._cache_dir = cache_dir
         self._report = report
         self._data_dir = data_dir
         self._durable = durable
+        self._port = port
         self._cleanup = contextlib.ExitStack()
         self._dsn: str | None = None
 
@@ -134,7 +137,7 @@ class EmbeddedPostgres:
     async def _serve(
         self, programs: _Programs, home: Path, cluster: Path, stack: contextlib.ExitStack
     ) -> str:
-        port = free_port()
+        port = self._port or free_port()
         password = _read_password(home)
         settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
         settings += () if self._durable else _VOLATILE

@@ -22,6 +22,8 @@ Word = TypeVar("Word", bound=str)
 
 _TAG = "tag:yaml.org,2002:"
 _INTEGER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]{1,6})?")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%")
 _FRACTION = re.compile(r"[01](?:\.[0-9]*)?")
 # Three decimals at most, and none of milliseconds: every duration is a whole number of milliseconds.
 _DURATION = re.compile(r"([0-9]{1,9}(?=ms)|[0-9]{1,6}(?:\.[0-9]{1,3})?(?!ms))(ms|s|m|h)")
@@ -136,6 +138,48 @@ class Document:
             return float(node.value)
         self._note_type(node, f"{what}: a number from 0 to 1")
         return default
+
+    def read_number(self, node: yaml.Node | None, what: str, *, least: float, most: float) -> float | None:
+        """Read a decimal number within bounds; None where there is no node."""
+        if node is None:
+            return None
+        is_number = _has_tag(node, "float") or _has_tag(node, "int")
+        if is_number and _NUMBER.fullmatch(node.value) and least <= float(node.value) <= most:
+            return float(node.value)
+        self._note_type(node, f"{what}: a number from {least:g} to {most:g}")
+        return None
+
+    def read_percent(self, node: yaml.Node | None, what: str) -> float | None:
+        """Read a share such as ``70%``; returns 0 to 1, None where there is no node."""
+        match = self.read_match(node, f"{what}: a share such as 70%", _PERCENT)
+        if node is None or match is None:
+            return None
+        share = round(float(match[1]) / 100, 5)
+        if not 0 < share < 1:
+            self.note(node, f"{what} must be more than 0% and less than 100%")
+        return share
+
+    def read_flag(self, node: yaml.Node | None, what: str) -> bool:
+        """Read ``true`` or ``false``; False where there is no node."""
+        if node is None:
+            return False
+        if _has_tag(node, "bool"):
+            return str(node.value).lower() in {"true", "yes", "on"}
+        self._note_type(node, f"{what}: true or false")
+        return False
+
+    def read_scalar(self, node: yaml.Node, what: str) -> str | int | float | bool:
+        """Read one value: text, a number, or true and false."""
+        if _has_tag(node, "bool"):
+            return self.read_flag(node, what)
+        is_whole = _has_tag(node, "int")
+        if (is_whole or _has_tag(node, "float")) and _NUMBER.fullmatch(node.value):
+            return int(node.value) if is_whole else float(node.value)
+        return self.read_text(node, what)
+
+    def read_items(self, node: yaml.Node) -> list[yaml.Node]:
+        """Return the items of a list, or the one thing that stands in its place."""
+        return self.read_list(node, "values") if isinstance(node, yaml.SequenceNode) else [node]
 
     def read_duration(self, node: yaml.Node | None, what: str, default: int, *, allow_zero: bool) -> int:
         """Read a duration such as ``500ms``, ``10s``, ``1.5m`` or ``1h``; returns milliseconds."""

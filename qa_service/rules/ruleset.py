@@ -14,7 +14,8 @@ from importlib import resources
 import msgspec
 
 from qa_service.rules.engine import CallRules, compile_rules
-from qa_service.rules.language import LANGUAGE_VERSION, Rule, read_rules
+from qa_service.rules.language import LANGUAGE_VERSION, Rule
+from qa_service.rules.reading import read_rules
 
 DEFAULT_FILE = "default.yaml"
 

@@ -76,5 +76,9 @@ class CallsElsewhere(StorageError):
         self.call_ids = frozenset(call_ids)
 
 
+class NotStored(StorageError):
+    """What somebody names is not in the database, or the name fits several; the message says which."""
+
+
 class MigrationFailed(StorageError):
     """The schema could not be changed; nothing of the migration was kept."""

@@ -8,7 +8,17 @@ import sqlalchemy as sa
 
 from qa_service.storage.database import Database
 
-VIEWS = ("call_quality", "agent_daily", "alert_log", "emotion_timeline", "coverage")
+VIEWS = (
+    "call_quality",
+    "agent_daily",
+    "queue_hourly",
+    "recovery",
+    "alert_log",
+    "scorecard",
+    "scorecard_answer",
+    "emotion_timeline",
+    "coverage",
+)
 
 
 async def read_view(database: Database, view: str, limit: int) -> list[dict[str, Any]]:

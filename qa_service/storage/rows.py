@@ -14,6 +14,7 @@ import msgspec
 
 from qa_service.domain.entries import Body, LogEntry
 from qa_service.domain.incidents import IncidentChange
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, LegRow, OutboxEvent
 from qa_service.storage import tables
 from qa_service.storage.outbox import shard_of
@@ -24,6 +25,7 @@ Row: TypeAlias = tuple[Any, ...]
 CALL_COLUMNS: Final = ("topic", "partition", *CallRow.__struct_fields__)
 LEG_COLUMNS: Final = LegRow.__struct_fields__
 INCIDENT_COLUMNS: Final = IncidentChange.__struct_fields__
+SCORE_COLUMNS: Final = CallScore.__struct_fields__
 OUTBOX_COLUMNS: Final = ("shard", *OutboxEvent.__struct_fields__)
 ENTRY_COLUMNS: Final = tuple(c.name for c in tables.log_entry.columns if c.name != "durable_at")
 
@@ -50,6 +52,11 @@ def leg_to_row(leg: LegRow) -> Row:
 def incident_to_row(change: IncidentChange) -> Row:
     """Lay out an incident in the order of :data:`INCIDENT_COLUMNS`."""
     return _storable_values(change)
+
+
+def score_to_row(score: CallScore) -> Row:
+    """Lay out a call's score in the order of :data:`SCORE_COLUMNS`."""
+    return _storable_values(score)
 
 
 def event_to_row(event: OutboxEvent) -> Row:

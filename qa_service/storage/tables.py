@@ -130,6 +130,7 @@ log_entry = sa.Table(
     sa.Column("anger_score", sa.Double),
     sa.Column("anger_rank", sa.Double),
     sa.Column("anger_daily", sa.Double),
+    sa.Column("loudness_dbfs", sa.Double),
     sa.Column("reason", sa.Text),
     sa.Column("time_source", sa.Text),
     sa.Column("engine", sa.Text),
@@ -166,10 +167,149 @@ incident = sa.Table(
     sa.Column("evidence", JSONB, nullable=False),
     _moment("created_at", nullable=False, default_now=True),
     _moment("updated_at", nullable=False, default_now=True),
-    _moment("acknowledged_at"),
-    sa.Column("acknowledged_by", sa.Text),
-    sa.Column("dismissed_reason", sa.Text),
     sa.Index("incident_call_id", "call_id"),
+    sa.Index("incident_created_at", "created_at"),
+)
+
+call_figure = sa.Table(
+    "call_figure",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("agent_ids", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("queues", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("duration_s", sa.Double),
+    sa.Column("customer_talk_s", sa.Double, nullable=False),
+    sa.Column("agent_talk_s", sa.Double, nullable=False),
+    sa.Column("overtalk_s", sa.Double, nullable=False),
+    sa.Column("silence_s", sa.Double, nullable=False),
+    sa.Column("unheard_s", sa.Double, nullable=False),
+    sa.Column("agent_responses", sa.BigInteger, nullable=False),
+    sa.Column("agent_response_avg_s", sa.Double),
+    sa.Column("agent_response_max_s", sa.Double),
+    sa.Column("utterances", sa.BigInteger, nullable=False),
+    sa.Column("agent_words_per_min", sa.Double),
+    sa.Column("customer_words_per_min", sa.Double),
+    sa.Column("agent_characters_per_s", sa.Double),
+    sa.Column("customer_characters_per_s", sa.Double),
+    sa.Column("emotion_utterances", sa.BigInteger, nullable=False),
+    sa.Column("surprised", sa.BigInteger, nullable=False),
+    sa.Column("neutral", sa.BigInteger, nullable=False),
+    sa.Column("happy", sa.BigInteger, nullable=False),
+    sa.Column("sad", sa.BigInteger, nullable=False),
+    sa.Column("disgusted", sa.BigInteger, nullable=False),
+    sa.Column("angry", sa.BigInteger, nullable=False),
+    sa.Column("fearful", sa.BigInteger, nullable=False),
+    sa.Column("abstained", sa.BigInteger, nullable=False),
+    sa.Column("not_given", sa.BigInteger, nullable=False),
+    sa.Column("sent_s", sa.Double, nullable=False),
+    sa.Column("heard_s", sa.Double, nullable=False),
+    sa.Column("speech_s", sa.Double, nullable=False),
+    sa.Column("talk_s", sa.Double, nullable=False),
+    sa.Column("together_s", sa.Double, nullable=False),
+    sa.Column("agent_interruptions", sa.BigInteger, nullable=False),
+    sa.Column("customer_interruptions", sa.BigInteger, nullable=False),
+    sa.Column("dead_airs", sa.BigInteger, nullable=False),
+    sa.Column("longest_dead_air_s", sa.Double, nullable=False),
+    sa.Column("customer_responses", sa.BigInteger, nullable=False),
+    sa.Column("customer_response_avg_s", sa.Double),
+    sa.Column("agent_pace_words_per_min", sa.Double),
+    sa.Column("customer_pace_words_per_min", sa.Double),
+    sa.Column("agent_pace_characters_per_min", sa.Double),
+    sa.Column("customer_pace_characters_per_min", sa.Double),
+    sa.Column("agent_loudness_dbfs", sa.Double),
+    sa.Column("customer_loudness_dbfs", sa.Double),
+)
+
+
+agent_figure = sa.Table(
+    "agent_figure",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("agent_id", sa.Text, primary_key=True),
+    sa.Column("talk_s", sa.Double, nullable=False),
+    sa.Column("overtalk_s", sa.Double, nullable=False),
+    sa.Column("words", sa.BigInteger),
+    sa.Column("worded_s", sa.Double),
+    sa.Column("responses", sa.BigInteger, nullable=False),
+    sa.Column("response_s", sa.Double),
+    sa.Column("interruptions", sa.BigInteger, nullable=False),
+    sa.Column("interrupted", sa.BigInteger, nullable=False),
+)
+
+
+anger_figure = sa.Table(
+    "anger_figure",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("leg_id", sa.Text, primary_key=True),
+    sa.Column("began_ms", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("utterances", sa.BigInteger, nullable=False),
+    sa.Column("recovered_ms", sa.BigInteger),
+    sa.Column("agent_id", sa.Text),
+)
+
+
+alert_judgement = sa.Table(
+    "alert_judgement",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("incident_id", sa.Uuid, nullable=False),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("judged_by", sa.Text, nullable=False),
+    _moment("judged_at", nullable=False, default_now=True),
+    sa.Index("alert_judgement_incident", "incident_id", "id"),
+    sa.Index("alert_judgement_call_id", "call_id"),
+)
+
+emotion_correction = sa.Table(
+    "emotion_correction",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("utterance_id", sa.Uuid, nullable=False),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("emotion", sa.Text, nullable=False),
+    sa.Column("corrected_by", sa.Text, nullable=False),
+    _moment("corrected_at", nullable=False, default_now=True),
+    sa.Index("emotion_correction_utterance", "utterance_id", "id"),
+    sa.Index("emotion_correction_call_id", "call_id"),
+)
+
+scorecard = sa.Table(
+    "scorecard",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("scorecard_id", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+)
+
+scorecard_result = sa.Table(
+    "scorecard_result",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("scorecard_hash", sa.Text, primary_key=True),
+    sa.Column("scorecard_id", sa.Text, nullable=False),
+    sa.Column("scorecard_version", sa.Integer, nullable=False),
+    sa.Column("score", sa.Double),
+    sa.Column("auto_failed", sa.Boolean, nullable=False),
+    sa.Column("answered", sa.Integer, nullable=False),
+    sa.Column("left_out", sa.Integer, nullable=False),
+    sa.Column("answers", JSONB, nullable=False),
+    _moment("created_at", nullable=False, default_now=True),
+    _moment("updated_at", nullable=False, default_now=True),
+)
+
+rule_set_version = sa.Table(
+    "rule_set_version",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("published_by", sa.Text, nullable=False),
+    _moment("activated_at", nullable=False, default_now=True),
 )
 
 outbox = sa.Table(

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import Claim, StoredCall, WriteBatch
 from qa_service.outbox import OutboxRow, TakeBounds
 from qa_service.storage import rows
@@ -53,6 +54,8 @@ class MemoryStore:
         """By incident id; evidence as JSON text."""
         self.outbox: dict[int, OutboxRow] = {}
         """By id."""
+        self.scores: dict[tuple[str, str], CallScore] = {}
+        """By (call id, hash of the scorecard)."""
         self.rule_sets: dict[str, str] = {}
         self.locked_shards: set[int] = set()
         self.listeners: set[asyncio.Event] = set()
@@ -118,6 +121,7 @@ class MemoryStore:
             self.entries[entry["call_id"], entry["call_seq"]] = entry
             self._utterances |= {entry["utterance_id"]} - {None}
         self._store_incidents(batch)
+        self.scores |= {(score.call_id, score.scorecard_hash): score for score in batch.scores}
         self._store_events(batch)
 
     async def save_rule_set(self, rule_set_hash: str, source: str) -> None:

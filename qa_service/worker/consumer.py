@@ -27,6 +27,7 @@ from qa_service.worker.assignments import Assignments, OwnershipOptions
 from qa_service.worker.clock import Clock
 from qa_service.worker.dead_letters import DeadLetters
 from qa_service.worker.outage import Outage
+from qa_service.worker.progress import SILENCE_S, STUCK_AFTER_S, AskBrokers, ReadingFailed, Sign, Watchdog
 from qa_service.worker.reading import PartitionReader, ReaderTools
 from qa_service.worker.rule_book import RuleSets
 from qa_service.worker.sessions import SessionPool
@@ -45,15 +46,9 @@ COMMIT_WITHIN_S = 2.0
 """For the last commit, which is advice only: a broker that is away must not hold up the end."""
 LAST_WRITE_S = 2.0
 """For the last transaction, even if the grace period is used up."""
-SILENCE_S = 15.0
-"""No answer of the brokers for so long, for any partition that is read: not ready."""
 GIVE_UP_S = 60.0
 """Kafka itself being away raises nothing; an error that stays so long is one that only a restart, or a
 person, can mend: missing rights, a coordination that has died."""
-
-
-class ReadingFailed(Exception):  # noqa: N818 - named after what happened
-    """Kafka has refused to be read for a while; the message names the cause and the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +62,7 @@ class WorkerOptions:
     max_lag_s: float = 0.0
     """Age at which audio that waits for capacity is given up; 0: never."""
     shutdown_grace_s: float = 10.0
+    stuck_after_s: float = STUCK_AFTER_S
     dlq_max_run: int = 100
     dlq_max_ratio: float = 0.5
     calls: CallPolicy
@@ -88,6 +84,7 @@ class Worker:
         rule_sets: RuleSets,
         options: WorkerOptions,
         offer_partial: Callable[[PartialData], object],
+        ask_brokers: AskBrokers | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.heartbeat = Heartbeat(max_age_s=30.0)
@@ -117,6 +114,7 @@ class Worker:
         self._assignments = Assignments(
             tools, sessions=sessions, offer_partial=offer_partial, options=ownership
         )
+        self._watchdog = Watchdog(ask_brokers, topic=options.topic, stuck_after_s=options.stuck_after_s)
         self._poll: asyncio.Task[_Fetched] | None = None
         self._asked_at = 0.0
         self._is_silent = False
@@ -146,6 +144,7 @@ class Worker:
         finally:
             await _end(self._poll)
             await _end(self._commit_task)
+            await self._watchdog.close()
             await self._assignments.close()
 
     def checks(self) -> dict[str, Callable[[], Check]]:
@@ -254,6 +253,7 @@ class Worker:
                 is_full=served >= self._options.max_legs, recogniser_answers=self._sessions.last_loss is None
             )
         self._note_silence(now)
+        self._watch_progress(now)
         self._measure()
 
     def _measure(self) -> None:
@@ -289,6 +289,20 @@ class Worker:
         self._is_silent = bool(silent_s) and min(silent_s) > SILENCE_S
         if self._is_silent:
             self._kafka_outage.note(f"no answer for {min(silent_s):.0f} s; check that the brokers are up")
+
+    def _watch_progress(self, now: float) -> None:
+        signs = [
+            Sign(
+                reader.partition.partition,
+                reader.owner.core.position,
+                self._consumer.highwater(reader.partition),
+                silent_s=min(self._ms_since_answer(reader) / 1000, now - reader.reads_since),
+            )
+            for reader in self._assignments.readers.values()
+            if reader.held_for is None
+        ]
+        poll_s = 0.0 if self._poll is None else now - self._asked_at
+        self._watchdog.look(signs, poll_s=poll_s, now=now)
 
     def _ms_since_answer(self, reader: PartitionReader) -> float:
         """Milliseconds since the broker last answered for a partition that is read; infinite: not yet."""
@@ -341,6 +355,8 @@ class Worker:
     # --- health -----------------------------------------------------------------------------------
 
     def _check_kafka(self) -> Check:
+        if self._watchdog.finding is not None:
+            return Check(ok=False, detail=self._watchdog.finding)
         if self._kafka_outage.reason is not None:
             return Check(ok=False, detail=self._kafka_outage.reason)
         if not self._assignments.has_joined:

@@ -169,9 +169,9 @@ class PartitionReader:
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
         with self.owner.or_ended():
-            decoded = [(record, _decode(record)) for record in records]
-            if await self._look_up(content for _, content in decoded):
-                await self._feed(decoded)
+            contents = [_decode(record) for record in records]
+            if await self._look_up(contents):
+                await self._feed(records, contents)
                 self._absent.clear()
             if self.owner.is_active:
                 self.owner.step()
@@ -206,51 +206,58 @@ class PartitionReader:
                 remedy="more workers, or a higher QA_MAX_LEGS; QA_MAX_LAG_S says how long audio may wait",
             )
 
-    async def _feed(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> None:
-        if not await self._refuse_strays(decoded):
+    async def _feed(self, records: list[ConsumerRecord], contents: list[_Content]) -> None:
+        if not await self._refuse_strays(records, contents):
             return
         counts = _Counts(self._guard)
         try:
-            for number, (record, content) in enumerate(decoded, start=1):
-                if not await self._take_one(record, content, counts):
+            for begin in range(0, len(records), REVIEW_EVERY):
+                end = begin + REVIEW_EVERY
+                if not await self._feed_some(records[begin:end], contents[begin:end], counts):
                     return
-                if number % REVIEW_EVERY == 0 and self.owner.core.is_far_behind and not self._reads_on:
+                if end <= len(records) and self.owner.core.is_far_behind and not self._reads_on:
                     self._give_back("recogniser")
                     return
         finally:
             counts.settle()
 
-    async def _take_one(self, record: ConsumerRecord, content: _Content, counts: _Counts) -> bool:
-        """Feed one record to the core; False if reading is to stop here."""
-        if record.offset < self.owner.core.position and record.offset != self._undelivered:
-            return True  # the partition was taken up again since, from further on
+    async def _feed_some(
+        self, records: list[ConsumerRecord], contents: list[_Content], counts: _Counts
+    ) -> bool:
+        """Feed records to the core; False if reading is to stop. Waits for nothing while records are good."""
+        core, now = self.owner.core, self._tools.clock.monotonic()
+        for record, content in zip(records, contents, strict=True):
+            if record.offset < core.position and record.offset != self._undelivered:
+                continue  # the partition was taken up again since, from further on
+            if record.offset in self._refused:
+                core.skip(record.offset)
+            elif type(content) is CallRecord:
+                try:
+                    outcome = core.handle(content, record.offset, record_ms=record.timestamp, now=now)
+                except ContractViolation as violation:
+                    counts.settle()
+                    if not await self._refuse(record, violation):
+                        return False
+                    now = self._tools.clock.monotonic()
+                else:
+                    counts.note(content, is_repeated=outcome == "repeated")
+            elif not await self._set_aside(record, content, counts):
+                return False
+        return True
+
+    async def _set_aside(self, record: ConsumerRecord, content: _Content, counts: _Counts) -> bool:
+        """Deal with a record that could not be decoded; False if reading is to stop at it."""
         if isinstance(content, UnknownVersion):
             self._stop(str(content), "version")
             return False
-        if record.offset in self._refused:
-            self.owner.core.skip(record.offset)
-            return True
-        violation = self._handle(record, content, counts) if isinstance(content, CallRecord) else content
-        if violation is not None:
-            counts.settle()
-            return await self._refuse(record, violation)
-        return self.is_current
-
-    def _handle(
-        self, record: ConsumerRecord, content: CallRecord, counts: _Counts
-    ) -> ContractViolation | None:
-        now = self._tools.clock.monotonic()
-        try:
-            outcome = self.owner.core.handle(content, record.offset, record_ms=record.timestamp, now=now)
-        except ContractViolation as violation:
-            return violation
-        counts.note(content, is_repeated=outcome == "repeated")
-        return None
+        assert isinstance(content, ContractViolation)  # noqa: S101 - the third kind has been handled
+        counts.settle()
+        return await self._refuse(record, content)
 
     async def _look_up(self, contents: Iterable[_Content]) -> bool:
         """Fetch the calls that are not in memory: they may have ended long ago, and be back."""
         core = self.owner.core
-        named = dict.fromkeys(content.call_id for content in contents if isinstance(content, CallRecord))
+        named = {content.call_id: None for content in contents if type(content) is CallRecord}
         unknown = deque(
             call_id for call_id in named if not core.knows(call_id) and call_id not in self._absent
         )
@@ -301,12 +308,12 @@ class PartitionReader:
             self._stop(why, "poison")
         return why is None
 
-    async def _refuse_strays(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> bool:
+    async def _refuse_strays(self, records: list[ConsumerRecord], contents: list[_Content]) -> bool:
         """Put the records of other partitions' calls on the dead-letter topic; False if reading is to stop.
 
         All of a poll at once: they are as many as a producer sends.
         """
-        core, first = self.owner.core, decoded[0][0].offset
+        core, first = self.owner.core, records[0].offset
         self._refused = frozenset()
         if not core.has_strays:
             return True
@@ -315,7 +322,7 @@ class PartitionReader:
             return False
         letters = [
             (record, stray_violation(content.call_id))
-            for record, content in decoded
+            for record, content in zip(records, contents, strict=True)
             if isinstance(content, CallRecord)
             and core.is_stray(content.call_id)
             and (record.offset >= core.position or core.owes(content.call_id, record.offset))
@@ -324,7 +331,7 @@ class PartitionReader:
             return False
         self._refused = frozenset(record.offset for record, _ in letters)
         if first < core.position:
-            core.settle_owed(decoded[-1][0].offset + 1)
+            core.settle_owed(records[-1].offset + 1)
             self._sought = core.owed_from
         return True
 
@@ -445,7 +452,7 @@ class _Counts:
     def note(self, content: CallRecord, *, is_repeated: bool) -> None:
         """Count a record that was handled."""
         self._good += 1
-        if isinstance(content.record, AudioFrame):
+        if type(content.record) is AudioFrame:
             self._audio += 1
             self._repeated += is_repeated
         else:

@@ -22,12 +22,13 @@ from qa_service.worker.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
-RATE_LIMIT_PAUSE_S = 5.0
-"""No new session for so long after a 429; legs that wait keep their audio meanwhile."""
+REFUSED_PAUSE_S = 5.0
+"""No new session for so long after a 429, or a key that is refused: it would be every leg's. Legs that wait
+keep their audio meanwhile."""
 TELL_EVERY_S = 10.0
 """Losses for one reason are told once in so long, with how many more there were: all legs may lose theirs."""
 LOSS_COUNTS_S = 60.0
-"""A loss is evidence for so long: legs try again at least every 30 s, so then no leg needs a session."""
+"""A loss is evidence for so long: legs try again every few seconds, so then no leg needs a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ class SessionPool:
         del self._entries[entry.key]
         self._loss, self._lost_at = lost, self._clock.monotonic()
         self._tell(entry.key, lost)
-        if lost.reason == "rate_limited":
-            self._gate.hold_off(RATE_LIMIT_PAUSE_S)
+        if lost.reason in ("rate_limited", "unauthorised"):
+            self._gate.hold_off(REFUSED_PAUSE_S)
         entry.listener.on_lost(entry.key, entry.number)
 
     def _tell(self, key: LegKey, lost: SessionLost) -> None:

@@ -43,8 +43,16 @@ def arrival(index: int, audio: bytes | None = None, *, offset: int | None = None
 class NoRules:
     """Rules that keep what they were fed and find nothing."""
 
+    has_early = False
+
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
+
+    def score(self) -> None:
+        return None
+
+    def would_raise(self, *_words: object) -> bool:
+        return False
 
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         self.entries.append(entry)
@@ -75,7 +83,7 @@ def a_partition(
         claim,
         stored,
         position=claim.next_offset or 0,
-        rules=RuleBook(current_hash="hash", start=lambda _hash, _call: NoRules()),
+        rules=RuleBook(current=lambda: "hash", start=lambda _hash, _call: NoRules()),
         policy=policy or CallPolicy(limits=LegLimits()),
     )
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from qa_service.domain.arrival import Hole
+from qa_service.domain.arrival import Arrival, Hole
 from qa_service.domain.coverage import Coverage, Release, ReleasedQuiet, ReleasedUtterance
 from qa_service.protocol.events import Completed
 from tests.domain.builders import FRAME, RATE, arrival
@@ -110,3 +110,19 @@ def test_what_is_not_covered_comes_again_without_what_is() -> None:
     assert [(piece.pos, piece.samples) for piece in first] == [(80, 80), (160, 160)]  # type: ignore[union-attr]
     assert hole == a_hole(2, 3)
     assert [piece.pos for piece in last] == [5 * FRAME]  # type: ignore[union-attr]
+
+
+def test_loudness_is_that_of_the_utterance_alone_however_its_audio_came() -> None:
+    def level_of(*cuts: int) -> float | None:
+        tone = [6000, -6000] * FRAME * 5
+        samples = [*[20000, -20000] * FRAME, *tone, *[20000, -20000] * FRAME]
+        coverage, released = covering()
+        for seq, (first, last) in enumerate(zip((0, *cuts), (*cuts, len(samples)), strict=True)):
+            audio = b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples[first:last])
+            coverage.retained.push(Arrival(first, last - first, seq, seq, "pcm_s16le", audio))
+        say(coverage, 2, 12)
+        (utterance,) = released
+        assert isinstance(utterance, ReleasedUtterance)
+        return utterance.loudness_dbfs
+
+    assert level_of() == level_of(3 * FRAME, 5 * FRAME + 7) == -14.7  # 20 log10(6000 / 32768)

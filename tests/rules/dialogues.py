@@ -41,7 +41,7 @@ class Dialogue:
             self.start(leg)
         return self
 
-    def start(self, leg: str, at_ms: int = 0, role: Any = None) -> Dialogue:
+    def start(self, leg: str, at_ms: int = 0, role: Any = None, **described: Any) -> Dialogue:
         self._ends[leg] = max(at_ms, self._ends.get(leg, at_ms))
         body = LegStarted(
             role=role or leg.split("-", maxsplit=1)[0],
@@ -50,11 +50,12 @@ class Dialogue:
             codec="pcmu",
             rate=8000,
             source_offset=0,
+            **described,
         )
         return self.add(leg, at_ms, at_ms, body)
 
-    def update(self, leg: str, role: Any) -> Dialogue:
-        body = LegUpdated(role=role, role_is_explicit=True, emotion_policy="on", source_offset=0)
+    def update(self, leg: str, role: Any, **described: Any) -> Dialogue:
+        body = LegUpdated(role=role, role_is_explicit=True, emotion_policy="on", source_offset=0, **described)
         return self.add(leg, self._ends[leg], self._ends[leg], body)
 
     def say(self, leg: str, text: str, start_ms: int, end_ms: int, **changes: Any) -> Dialogue:

@@ -58,7 +58,7 @@ RULE_SETS = tuple(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(rules=st.sampled_from(RULE_SETS), log=call_logs(), cut=st.integers(0, 40))
 def test_the_engine_agrees_with_the_oracle_on_the_whole_log_and_on_its_beginning(
     rules: RuleSet, log: list[LogEntry], cut: int

@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given, strategies as st
 
 from qa_service.rules.errors import Problem, RuleFileError
-from qa_service.rules.language import EmotionCondition, SaidCondition, SilenceCondition, read_rules
+from qa_service.rules.language import EmotionCondition, SaidCondition, SilenceCondition
+from qa_service.rules.reading import read_rules
 
 GOOD = """\
 version: 1
@@ -175,9 +176,13 @@ MALFORMED = [
     (
         "silence: {of: call, longer_than: 10s}",
         "{}",
-        "'when' needs exactly one of 'emotion', 'said' and 'silence'",
+        "'when' needs exactly one condition: 'emotion', 'said', 'near', 'silence', ",
     ),
-    ("      silence: {of", "      said: {leg: any, any_of: [x]}\n      silence: {of", "needs exactly one of"),
+    (
+        "      silence: {of",
+        "      said: {leg: any, any_of: [x]}\n      silence: {of",
+        "needs exactly one condition",
+    ),
     (
         "silence: {of: call, longer_than: 10s}",
         "silence: 10s",
@@ -235,7 +240,7 @@ def test_the_schema_takes_the_good_file_and_the_shipped_one(schema: dict[str, An
         ("# nothing", "rules.yaml:1:1: the file is empty"),
         ("version: 1", "rules.yaml:1:1: a rule file lacks 'rules'"),
         ("version: 1\nrules: []", "rules.yaml:2:8: this list of rules is empty: expected at least one"),
-        ("- rule", "rules.yaml:1:1: expected a rule file, with 'version' and 'rules'; found a list"),
+        ("- rule", "rules.yaml:1:1: expected a rule file, with 'version', 'rules' and 'lists'; found"),
         ("version: 1\nrules: [", "rules.yaml:2:9: not YAML while parsing a flow node"),
         ("version: 1\n\trules: []", "rules.yaml:2:1: not YAML"),
         ("a: 1\n---\nb: 2", "rules.yaml:2:1: not YAML"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
+from itertools import pairwise
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from qa_service.storage import migrate, tables
 from qa_service.storage.database import Database
@@ -81,13 +83,16 @@ async def test_up_down_and_up_again_ends_where_it_began(empty_database_url):
 
 
 async def test_each_migration_can_be_taken_back_by_itself(empty_database_url):
-    for revision in ("0001", "0002", "0003"):
+    scripts = ScriptDirectory(str(migrate.scripts()))
+    revisions = [script.revision for script in scripts.walk_revisions()][::-1]
+    for revision, following in pairwise(revisions):
         await migrate.upgrade(empty_database_url, revision)
         before = await relations(empty_database_url), await column(empty_database_url, EVERY_COLUMN)
-        await migrate.upgrade(empty_database_url, f"{int(revision) + 1:04}")
+        await migrate.upgrade(empty_database_url, following)
         await migrate.downgrade(empty_database_url, revision)
 
-        assert (await relations(empty_database_url), await column(empty_database_url, EVERY_COLUMN)) == before
+        after = await relations(empty_database_url), await column(empty_database_url, EVERY_COLUMN)
+        assert after == before, f"{following} does not go back whole"
 
 
 async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database_url):

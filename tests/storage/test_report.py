@@ -15,7 +15,11 @@ import sqlalchemy as sa
 
 from qa_service.domain.entries import CallStarted, Gap, LegUpdated, Quiet
 from qa_service.domain.writes import WriteBatch
+from qa_service.rules.ruleset import default_rule_set
+from qa_service.rules.scorecards import default_scorecard
+from qa_service.storage.judgements import judge
 from qa_service.storage.store import PostgresStore
+from qa_service.testing.stored_calls import make_call, store_calls
 from tests.storage.builders import (
     TOPIC,
     a_batch,
@@ -23,6 +27,7 @@ from tests.storage.builders import (
     a_leg,
     a_started_leg,
     an_entry,
+    an_id,
     an_incident,
     an_utterance,
 )
@@ -30,7 +35,17 @@ from tests.storage.builders import (
 pytestmark = pytest.mark.postgres
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
-VIEWS = ("agent_daily", "alert_log", "call_quality", "coverage", "emotion_timeline")
+VIEWS = (
+    "agent_daily",
+    "alert_log",
+    "call_quality",
+    "coverage",
+    "emotion_timeline",
+    "queue_hourly",
+    "recovery",
+    "scorecard",
+    "scorecard_answer",
+)
 
 
 class Writer:
@@ -77,11 +92,11 @@ def the_main_call() -> Writer:
     call = Writer("call-1")
     call.leg("agent", "agent", agent_id="a-7", queue="billing")
     call.leg("customer", "customer")
-    call.say("customer", 1, 3, "hello hello", "neutral")
+    call.say("customer", 1, 3, "hello hello", "neutral", loudness_dbfs=-20.0)
     call.say("agent", 4, 5, "yes sir")
     ranked = {"anger_score": 7.25, "anger_rank": 0.02, "anger_daily": 12.5}
     told = {"emotion_distribution": {"angry": 0.9, "other": 0.1}, **ranked}
-    call.say("customer", 6, 9, "no no no", "angry", emotion_confidence=0.9, **told)
+    call.say("customer", 6, 9, "no no no", "angry", emotion_confidence=0.9, loudness_dbfs=-14.0, **told)
     call.say("agent", 8, 10, "please wait a moment now")
     call.say("customer", 10, 11, "你好你好", None, emotion_abstained=True, language="zh")
     call.gap("agent", 12, 14)
@@ -164,6 +179,22 @@ async def test_call_quality_of_the_main_call(main_call, select):
         "coverage_share": pytest.approx(38 / 40),
         "hearing": "speech",
         "rule_set_hash": "abc",
+        "talk_s": 10,  # 2 + 1 + 5 + 1 + 1
+        "overtalk_share": pytest.approx(1 / 10),
+        "agent_interruptions": 1,  # at 8, into 6 to 9
+        "customer_interruptions": 0,  # at 10 the agent has just ended
+        "dead_airs": 0,
+        "longest_dead_air_s": 2,  # 18 to 20; from 11 to 15 nobody could hear the agent
+        "customer_responses": 2,  # at 6, and at 10 at once; across the gap none
+        "customer_response_avg_s": 0.5,
+        "agent_pace_words_per_min": pytest.approx(60 * 5 / 2),  # of the one turn of 2 s
+        "agent_pace_characters_per_min": None,
+        "customer_pace_words_per_min": pytest.approx(60 * 5 / 5),
+        "customer_pace_characters_per_min": None,  # too short
+        "agent_loudness_dbfs": None,
+        "customer_loudness_dbfs": pytest.approx((-20 * 2 - 14 * 3) / 5),
+        "sent_s": 40,
+        "heard_s": 38,
     }
 
 
@@ -248,6 +279,9 @@ async def test_emotion_timeline_of_the_main_call_knows_the_customer_alone(main_c
         "anger_daily": 12.5,
         "anger_score": 7.25,
         "emotion_distribution": {"angry": 0.9, "other": 0.1},
+        "loudness_dbfs": -14,
+        "corrected_emotion": None,
+        "corrected_by": None,
     }
     assert [row["anger_rank"] for row in found] == [None, 0.02, None, None]
     assert found[0]["emotion_distribution"] is None
@@ -272,17 +306,20 @@ async def test_alert_log_of_the_main_call(main_call, select):
 
 
 async def test_an_acknowledged_alert_tells_how_long_that_took(main_call, database, select):
+    await judge(database, str(an_id("two")), "dismissed", by="lee", reason="a joke")
+    await judge(database, str(an_id("two")), "acknowledged", by="kim", reason=None)
     async with database.transaction() as connection:
         await connection.execute(
             sa.text(
-                "UPDATE qa.incident SET acknowledged_at = created_at + interval '90 seconds', "
-                "acknowledged_by = 'kim' WHERE severity = 'low'"
+                "UPDATE qa.alert_judgement SET judged_at = created_at + interval '90 seconds' "
+                "FROM qa.incident AS i WHERE i.incident_id = alert_judgement.incident_id"
             )
         )
 
     (found,) = await select("SELECT * FROM report.alert_log WHERE acknowledged_at IS NOT NULL")
 
     assert (found["acknowledged_by"], found["acknowledged_after_s"]) == ("kim", 90)
+    assert (found["verdict"], found["dismissed_reason"], found["judgements"]) == ("acknowledged", None, 2)
 
 
 async def test_agent_daily_adds_up_the_calls_of_a_day(main_call, store, claim, select):
@@ -324,6 +361,10 @@ async def test_agent_daily_adds_up_the_calls_of_a_day(main_call, store, claim, s
         "customer_abstained_share": pytest.approx(1 / 5),
         "coverage_share": pytest.approx((38 + 6 + 1) / (40 + 6 + 1 + 10)),
         "blind_calls": 1,
+        "interruptions": 1,
+        "interrupted": 0,
+        "dead_airs": 0,
+        "score_avg": None,
     }
     assert (later["day"], later["calls"], later["talk_share"]) == (date(2026, 1, 2), 1, None)
 
@@ -414,7 +455,7 @@ async def test_the_reader_sees_the_views_and_nothing_else(main_call, database):
         await connection.execute(sa.text("SET LOCAL ROLE qa_report"))
         for view in VIEWS:
             rows = await connection.execute(sa.text(f"SELECT * FROM report.{view}"))  # noqa: S608
-            assert rows.all()
+            assert rows.all() or view in {"recovery", "scorecard", "scorecard_answer"}
 
     for relation in (
         "call",
@@ -438,3 +479,99 @@ async def as_reader(database, statement: str) -> None:
     async with database.engine.begin() as connection:
         await connection.execute(sa.text("SET LOCAL ROLE qa_report"))
         await connection.execute(sa.text(statement))
+
+
+async def test_recovery_counts_sustained_anger_and_how_fast_it_went(store, claim, select):
+    call = Writer("call-1")
+    call.leg("agent", "agent", agent_id="a-7")
+    call.leg("customer", "customer")
+    call.say("agent", 0, 1)
+    for start, emotion in (
+        (2, "angry"),
+        (6, None),
+        (10, "angry"),
+        (20, "neutral"),
+        (24, "angry"),
+        (30, "sad"),
+    ):
+        call.say("customer", start, start + 1, emotion=emotion, emotion_abstained=emotion is None)
+    call.say("customer", 40, 41, emotion="angry")
+    call.say("customer", 50, 51, emotion="angry")
+    await store.write(call.batch(claim, 1))
+
+    (found,) = await select("SELECT * FROM report.recovery")
+
+    # From 2 to 20, past what was left open; at 24 it was one label alone, from 40 on it lasted.
+    assert (found["agent_id"], found["calls"], found["angry_stretches"], found["recovered"]) == (
+        "a-7",
+        1,
+        2,
+        1,
+    )
+    assert (found["recovered_share"], found["recovery_avg_s"], found["recovery_median_s"]) == (0.5, 18, 18)
+
+
+async def test_queue_hourly_adds_up_the_calls_of_a_queue(main_call, store, claim, select):
+    other = Writer("call-2")
+    other.leg("agent", "agent", queue="billing")
+    other.say("agent", 0, 4)
+    await store.write(other.batch(claim, 2))
+    later = Writer("call-3")
+    later.leg("agent", "agent", queue="billing")
+    in_an_hour = round((STARTED + timedelta(hours=1)).timestamp() * 1000)
+    await store.write(later.batch(claim, 3, call={"origin_ts": in_an_hour}))
+
+    first, second = await select("SELECT * FROM report.queue_hourly ORDER BY hour")
+
+    assert (first["hour"], first["queue"], first["calls"], first["live_calls"]) == (STARTED, "billing", 2, 1)
+    assert first["agent_talk_share"] == pytest.approx((4 + 4) / (4 + 4 + 7))
+    assert first["overtalk_share"] == pytest.approx(1 / (10 + 4))
+    assert (first["alerts"], first["alert_calls"], first["agent_interruptions"]) == (2, 1, 1)
+    assert (second["hour"], second["calls"]) == (STARTED + timedelta(hours=1), 1)
+
+
+async def test_the_figures_of_a_call_that_has_ended_are_stored_and_those_of_a_live_one_are_not(
+    store, claim, select
+):
+    call = the_main_call()
+    await store.write(call.batch(claim, 1))
+    live = await select("SELECT * FROM report.call_quality")
+    assert await select("SELECT * FROM qa.call_figure") == []
+
+    await store.write(a_batch(claim, 2, calls=(a_call(ended=True),)))
+
+    assert len(await select("SELECT * FROM qa.call_figure")) == 1
+    assert await select("SELECT * FROM report.call_quality") == [live[0] | {"ended": True}]
+
+
+async def test_a_call_whose_figures_cannot_be_stored_is_stored_all_the_same(store, claim, select, database):
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("ALTER TABLE qa.call_figure ADD CHECK (utterances < 7)"))
+
+    await store.write(the_main_call().batch(claim, 1, call={"ended": True}))
+
+    assert await select("SELECT * FROM qa.call_figure") == []
+    assert [row["utterances"] for row in await select("SELECT * FROM report.call_quality")] == [7]
+
+
+async def test_a_score_and_its_answers_are_shown(store, claim, select, database):
+    rules, card = default_rule_set(), default_scorecard()
+    await store_calls(database, [3, 4], rules=rules, card=card, first_day=date(2026, 1, 1))
+
+    scores = await select("SELECT * FROM report.scorecard")
+    answers = await select("SELECT * FROM report.scorecard_answer")
+    daily = await select("SELECT * FROM report.agent_daily")
+
+    made = {seed: make_call(seed, rules=rules, card=card, origin_ts=0).outputs.scores[0] for seed in (3, 4)}
+    assert {row["call_id"]: row["score"] for row in scores} == {s.call_id: s.score for s in made.values()}
+    assert {row["scorecard_hash"] for row in scores} == {card.hash}
+    asked = sum(len(section.questions) for section in card.sections)
+    assert len(answers) == 2 * asked
+    assert {(row["call_id"], row["question"]): row["verdict"] for row in answers} == {
+        (score.call_id, answer.question): answer.verdict
+        for score in made.values()
+        for answer in score.answers
+    }
+    assert sum(row["calls"] * row["score_avg"] for row in daily) == pytest.approx(
+        sum(score.score for score in made.values())
+    )

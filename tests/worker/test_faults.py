@@ -21,9 +21,9 @@ from qa_service.contract.info import LegInfo
 from qa_service.contract.records import LegStart
 from qa_service.embedded.child import free_port
 from qa_service.storage.store import PostgresStore
+from tests.support.links import linked, place_of, through
 from tests.support.waiting import eventually
 from tests.worker.conftest import Chain, a_chain, now_ms, quiet, speech
-from tests.worker.switch import switch_before
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
@@ -134,17 +134,17 @@ async def test_a_fault_of_our_own_is_told_and_the_partition_loaded_anew(make_cha
 async def test_a_database_that_goes_away_in_flight_is_waited_for(
     make_chain: MakeChain, database_url: str
 ) -> None:
-    async with switch_before(database_url) as switch, make_chain() as chain:
-        chain.start_worker(database_url=_secret(chain, switch.url))
+    async with linked(place_of(database_url)) as link, make_chain() as chain:
+        chain.start_worker(database_url=_secret(chain, through(link, database_url)))
         await chain.say("customer", AUDIO[:THIRD], stop=False)
         await eventually(chain.words, waiting_for="the first words")
-        switch.cut()
+        link.cut()
         await chain.go_on(AUDIO, THIRD, 2 * THIRD)
         other = "another-call"  # not in memory, so it has to be looked up
         await chain.say("customer", AUDIO, call_id=other)
         await chain.await_check("postgres", saying="cannot be reached")
         assert (await chain.readiness(path="livez"))[0] == 200
-        await switch.mend()
+        await link.mend()
         await chain.go_on(AUDIO, 2 * THIRD, len(AUDIO))
         for call_id in (chain.call_id, other):
             await chain.end_call(call_id)
@@ -158,20 +158,20 @@ async def test_a_database_that_goes_away_in_flight_is_waited_for(
 async def test_a_worker_answers_probes_while_it_waits_for_its_database(
     make_chain: MakeChain, database_url: str
 ) -> None:
-    async with switch_before(database_url) as switch, make_chain() as chain:
-        switch.cut()
-        chain.start_worker(database_url=_secret(chain, switch.url))
+    async with linked(place_of(database_url)) as link, make_chain() as chain:
+        link.cut()
+        chain.start_worker(database_url=_secret(chain, through(link, database_url)))
         await chain.await_check("postgres", saying="starting: waiting for PostgreSQL")
         assert (await chain.readiness())[0] == 503
         assert (await chain.readiness(path="livez"))[0] == 200
-        await switch.mend()
+        await link.mend()
         await chain.await_ready()
 
 
 async def test_a_stop_during_the_start_is_heeded(make_chain: MakeChain, database_url: str) -> None:
-    async with switch_before(database_url) as switch, make_chain() as chain:
-        switch.cut()
-        chain.start_worker(database_url=_secret(chain, switch.url))
+    async with linked(place_of(database_url)) as link, make_chain() as chain:
+        link.cut()
+        chain.start_worker(database_url=_secret(chain, through(link, database_url)))
         await chain.await_check("postgres", saying="starting: waiting for PostgreSQL")
         await chain.stop("worker")
 
