@@ -186,10 +186,13 @@ class PartitionReader:
             with self.owner.or_ended():
                 self.owner.core.give_up_audio(on=True, now=clock.monotonic())
             await self._take(old)
+        if not (self._gives_up and self.is_current):
+            return  # meanwhile it was parked, held for something else, or is read as any other
+        if old:
             with self.owner.or_ended():
                 self.owner.core.give_up_audio(on=True, now=clock.monotonic())  # as gaps, up to here
                 self.owner.step()
-        if len(old) < len(records) and self._gives_up and self.is_current:
+        if len(old) < len(records):
             waits_s = (records[len(old)].timestamp - oldest_ms) / 1000
             self._give_back("capacity", look_after_s=max(waits_s, LOOK_FOR_OLD_EVERY_S))
 

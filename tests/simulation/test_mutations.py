@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
-from uuid import uuid4
 
 import msgspec
 import pytest
@@ -179,11 +178,6 @@ def drop_the_fence(patch: Patch) -> None:
     patch.setattr(memory, "is_stored", is_stored)
 
 
-def tell_claims_apart_by_their_epochs_alone(patch: Patch) -> None:
-    token = uuid4()
-    patch.setattr(memory, "uuid4", lambda: token)
-
-
 def forget_a_fenced_partition(patch: Patch) -> None:
     async def may_commit(self, reader):
         return False
@@ -331,7 +325,6 @@ MUTATIONS = (
     Mutation("2", "a record that changes a leg counts once", apply_repeated_records_again, DEATHS, 60),
     Mutation("2", "what is covered is not sent again", replay_without_clipping, DEATHS, 20),
     Mutation("3", "a write of an older epoch is refused", drop_the_fence, PAUSES, 100),
-    Mutation("3", "claims of two pasts differ", tell_claims_apart_by_their_epochs_alone, ("database set back", *PAUSES), 600),
     Mutation("3", "a fenced member of the group claims again", forget_a_fenced_partition, ("foreign claim",), 20),
     Mutation("3", "found: a quiet partition proves its claim", never_prove_the_claim, ("database set back",), 200),
     Mutation("4", "memory is kept only if nobody else was there", go_on_after_any_claim, ("database set back", "rebalance"), 100),

@@ -122,6 +122,22 @@ async def test_an_owner_without_anything_to_write_learns_that_the_database_was_s
     await owner.drop()
 
 
+async def test_an_owner_whose_very_epoch_was_given_out_again_writes_nothing() -> None:
+    store, clock, lost = MemoryStore(), ManualClock(), []
+    owner = await an_owner(store, clock, on_end=lambda _owner, error: lost.append(error))
+    await owner.flush(1.0)
+    store.claims.clear()  # set back to before the owner's claim
+    async with owning(store) as successor:
+        await successor.flush(1.0)
+        assert (successor.core.epoch, successor.core.partition) == (owner.core.epoch, owner.core.partition)
+        feed(owner)  # its next batch has the very number that follows the successor's
+
+        assert not await owner.flush(1.0)
+        assert [type(error) for error in lost] == [Fenced]
+        assert store.entries == {}
+    await owner.drop()
+
+
 async def test_a_fault_in_the_writer_ends_the_ownership_and_is_told() -> None:
     class Broken(MemoryStore):
         async def write(self, batch: object) -> None:  # noqa: ARG002 - the store's signature
