@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from qa_service.backoff import Backoff
@@ -31,6 +32,9 @@ from qa_service.backoff import Backoff
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from aiokafka.cluster import ClusterMetadata
+    from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +46,8 @@ CONNECT_WITHIN_S: Final = 30.0
 _STOP_WITHIN_S: Final = 5.0
 # One answer of an admin request.
 _ADMIN_TIMEOUT_S: Final = 10.0
+# More than gathers at a broker while a fetch waits for company, and little to a reader that catches up.
+_GATHERED_BYTES: Final = 1024 * 1024
 # Below an hour, retention does not outlive even a short outage of this service.
 _MIN_RETENTION_MS: Final = 3_600_000
 
@@ -60,6 +66,7 @@ class KafkaConfig:
     key_file: Path | None = None
     idempotence: bool = True
     fetch_wait_ms: int = 500
+    gather_ms: int = 0
 
     def __repr__(self) -> str:
         """Without the password, since a repr ends up in logs."""
@@ -112,13 +119,55 @@ def make_consumer(
         "group_instance_id": group_instance_id,
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
-        "partition_assignment_strategy": (StickyPartitionAssignor,),
+        "partition_assignment_strategy": (own_assignor(),),
         "session_timeout_ms": int(session_timeout_s * 1000),
         # Three heartbeats may be lost before a member counts as dead.
         "heartbeat_interval_ms": int(session_timeout_s * 1000 / 3.5),
         "fetch_max_wait_ms": config.fetch_wait_ms,
     }
     return AIOKafkaConsumer(*topics, **_connection(config), **(settings | options))
+
+
+def own_assignor() -> type[StickyPartitionAssignor]:
+    """The sticky assignor with a memory of its own, in which generations count.
+
+    aiokafka keeps on the class what a member owned last, so consumers of one process would take each other's
+    share for theirs; and it tells that class no generation, so whoever was frozen and comes back claims what
+    it once had as strongly as its present owner. Here the leader stamps each share with a generation.
+    """
+
+    class OwnAssignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka publishes no types
+        @classmethod
+        def assign(
+            cls, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
+        ) -> dict[str, ConsumerProtocolMemberAssignment]:
+            known = (cls.parse_member_metadata(metadata).generation for metadata in members.values())
+            stamp = max(1, *(generation + 1 for generation in known)).to_bytes(4)
+            shares = super().assign(cluster, members)
+            return {
+                member: ConsumerProtocolMemberAssignment(share.version, share.assignment, stamp)
+                for member, share in shares.items()
+            }
+
+        @classmethod
+        def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
+            super().on_assignment(assignment)
+            # A leader of another make stamps nothing.
+            stamp = assignment.user_data
+            cls.generation = int.from_bytes(stamp) if stamp else cls.DEFAULT_GENERATION_ID
+
+    return OwnAssignor
+
+
+def gathering(config: KafkaConfig) -> dict[str, int]:
+    """Options of a consumer that reads many small records live: few fetches, each with what came meanwhile.
+
+    The broker answers after ``config.gather_ms``, or as soon as a reader that is behind gets its fill. Each
+    fetch costs the same, whatever it brings, and without this there is one for every few records.
+    """
+    if not config.gather_ms:
+        return {}
+    return {"fetch_min_bytes": _GATHERED_BYTES, "fetch_max_wait_ms": config.gather_ms}
 
 
 def make_admin(config: KafkaConfig) -> AIOKafkaAdminClient:

@@ -37,6 +37,10 @@ EVENTS: Final[Mapping[str, str]] = {
     "revoked_before_written": (
         "A partition was taken away before all was written; its next owner reads that again."
     ),
+    "audio_given_up": (
+        "The worker holds as many legs as it may, and audio of this partition has waited for longer than "
+        "`QA_MAX_LAG_S`: it becomes gaps of reason `capacity`. Told once each time the partition is held."
+    ),
     "offset_out_of_range": (
         "Retention has deleted records that were not read; reading goes on where the log begins."
     ),

@@ -43,6 +43,13 @@ class Settings(BaseSettings):
         description="Longest a fetch waits at the broker for records; shorten it only for brokers that do "
         "not answer as soon as some come.",
     )
+    kafka_gather_ms: int = Field(
+        default=20,
+        ge=0,
+        le=200,
+        description="Longest the broker gathers audio records before a worker's fetch is answered: more "
+        "delays frames and costs less; 0: at once, for brokers that answer late anyway.",
+    )
     audio_topic: str = Field(
         default="telephony.audio", description="Topic the telephony platform publishes to."
     )
@@ -107,6 +114,12 @@ class Settings(BaseSettings):
     # --- Worker -----------------------------------------------------------------------------------
     max_legs: int = Field(
         default=500, gt=0, description="Legs one worker holds; beyond, records wait in Kafka."
+    )
+    max_lag_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="Age at which audio that waits since a worker is at QA_MAX_LEGS is given up, as gap "
+        "capacity. 0: never.",
     )
     leg_idle_s: float = Field(
         default=60.0, gt=0, description="Record time without a record of a leg that ends it."

@@ -31,7 +31,8 @@ settings.load_profile("unhurried")
 def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = {fixture for item in session.items for fixture in getattr(item, "fixturenames", ())}
     if "kafka_bootstrap" in wanted and not session.config.option.collectonly:
-        with contextlib.suppress(BrokerUnavailableError, FetchError):  # the fixture says it again, and fails
+        # The fixture says it again, and fails.
+        with contextlib.suppress(BrokerUnavailableError, EmbeddedError, FetchError):
             prepare_kafka(default_cache_dir())
 
 

@@ -6,9 +6,12 @@ import asyncio
 import logging
 import socket
 import uuid
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from qa_service import kafka
 from qa_service.embedded.child import free_port
@@ -201,3 +204,62 @@ async def test_a_fetch_waits_at_the_broker_as_long_as_the_settings_say():
     consumer = kafka.make_consumer(KafkaConfig(bootstrap="127.0.0.1:1", fetch_wait_ms=20))
 
     assert consumer._fetch_max_wait_ms == 20  # what aiokafka asks the broker for is shown nowhere else
+
+
+class Group:
+    """Members of one process and what they own; the first of them leads."""
+
+    def __init__(self, partitions: int) -> None:
+        self.members: dict[str, Any] = {}
+        self._cluster = SimpleNamespace(
+            topics=lambda: {"audio"}, partitions_for_topic=lambda _topic: set(range(partitions))
+        )
+
+    def join(self, *names: str) -> None:
+        self.members |= {name: kafka.own_assignor() for name in names}
+
+    def rebalance(self, *, without: str | None = None) -> dict[str, set[int]]:
+        present = {name: member for name, member in self.members.items() if name != without}
+        metadata = {name: member.metadata(["audio"]) for name, member in present.items()}
+        shares = next(iter(present.values())).assign(self._cluster, metadata)
+        for name, member in present.items():
+            # As it arrives: over the wire.
+            member.on_assignment(ConsumerProtocolMemberAssignment.decode(shares[name].encode()))
+        return {name: {p.partition for p in share.partitions()} for name, share in shares.items()}
+
+
+def test_members_in_one_process_keep_what_is_theirs():
+    group = Group(partitions=12)
+    group.join("one", "two")
+    before = group.rebalance()
+    group.join("three")
+    between = group.rebalance()
+    del group.members["three"]
+    after = group.rebalance()
+
+    assert all(len(share) == 6 for share in before.values())
+    assert all(len(share) == 4 for share in between.values())
+    assert all(between[name] < before[name] for name in before)
+    assert all(between[name] < after[name] for name in before)
+
+
+def test_a_member_that_comes_back_does_not_get_what_has_gone_to_another(caplog):
+    group = Group(partitions=12)
+    group.join("frozen", "one", "two")
+    group.rebalance()
+    without = group.rebalance(without="frozen")
+    back = group.rebalance()
+
+    assert all(len(share) == 4 for share in back.values())
+    assert all(back[name] < without[name] for name in without)  # they lose two each, and swap none
+    assert "multiple consumers" not in caplog.text
+
+
+def test_a_share_from_a_leader_of_another_make_is_taken_too():
+    member = kafka.own_assignor()
+    member.on_assignment(ConsumerProtocolMemberAssignment(0, [("audio", [3])], b""))
+
+    metadata = member.parse_member_metadata(member.metadata(["audio"]))
+
+    assert metadata.partitions == [TopicPartition("audio", 3)]
+    assert metadata.generation == -1

@@ -141,6 +141,12 @@ class RecogniserSession:
         # True once the owner wants, or needs, to hear nothing more.
         self._over = False
         self._task: asyncio.Task[None] | None = None
+        # The socket while audio may be written to it at once: nothing waits, and its buffer has room.
+        self._open_socket: aiohttp.ClientWebSocketResponse | None = None
+        # Done when the socket's buffer, found full, has room again.
+        self._room: asyncio.Future[None] | None = None
+        # Bytes sent and not counted yet.
+        self._uncounted_bytes = 0
 
     @property
     def is_ready(self) -> bool:
@@ -172,6 +178,9 @@ class RecogniserSession:
             raise RuntimeError("the session is finishing; audio needs a new session")
         if self._over:
             return
+        if self._open_socket is not None:
+            self._send_at_once(self._open_socket, pcm)
+            return
         self._queue.append(pcm)
         self._queued_bytes += len(pcm)
         if self._queued_bytes > self._limits.queue_bytes:
@@ -184,6 +193,7 @@ class RecogniserSession:
     def finish(self) -> None:
         """Say that no more audio comes, once the queue is sent; results arrive until ``SessionFinished``."""
         self._finish_wanted = True
+        self._open_socket = None
         self._wake.set()
 
     async def wait_closed(self) -> None:
@@ -214,6 +224,8 @@ class RecogniserSession:
             self._report(_internal_fault())
         finally:
             self._over = True
+            self._open_socket = None
+            self._count(0)
             if socket is not None:
                 await _hang_up(socket)
 
@@ -297,16 +309,43 @@ class RecogniserSession:
     async def _send_queue(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Send what is appended until no more is to come."""
         while not (self._finish_wanted and not self._queue):
-            await self._wake.wait()
-            self._wake.clear()
-            sent = 0
+            if self._room is not None:
+                await asyncio.wait([self._room])
+                self._room = None
             while self._queue:
                 pcm = self._queue.popleft()
                 await self._send(socket, self._protocol.append(pcm))
                 self._queued_bytes -= len(pcm)
-                sent += len(pcm)
-            if sent:
-                metrics.AUDIO_SENT.inc(sent / self._bytes_per_s)
+                self._count(len(pcm))
+            if not self._finish_wanted:
+                self._open_socket = socket
+                await self._wake.wait()
+            self._wake.clear()
+        self._count(0)
+
+    def _send_at_once(self, socket: aiohttp.ClientWebSocketResponse, pcm: bytes) -> None:
+        """Write audio to the socket from here: no task has to be woken for each piece of each leg.
+
+        Only a full buffer makes aiohttp wait, after it has taken what it was given: from then on audio
+        queues, and the writer waits in its place.
+        """
+        sending = self._send(socket, self._protocol.append(pcm))
+        try:
+            self._room = sending.send(None)
+        except StopIteration:
+            pass
+        else:
+            sending.close()
+            self._open_socket = None
+            self._wake.set()
+        self._count(len(pcm))
+
+    def _count(self, sent_bytes: int) -> None:
+        """Count what was sent, once for a second of it, or at the end (0)."""
+        self._uncounted_bytes += sent_bytes
+        if self._uncounted_bytes >= self._bytes_per_s or not sent_bytes:
+            metrics.AUDIO_SENT.inc(self._uncounted_bytes / self._bytes_per_s)
+            self._uncounted_bytes = 0
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse, text: str) -> None:
         # A broken connection is the reader's to judge: it learns the close code, or the error.
@@ -323,6 +362,7 @@ class RecogniserSession:
         if self._over:
             return
         self._over = True
+        self._open_socket = None
         self._queue.clear()
         metrics.SESSIONS_LOST[lost.reason].inc()
         # Not from within the owner's own call of append.

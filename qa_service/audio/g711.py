@@ -21,12 +21,12 @@ _ALAW_TOGGLE: Final = 0x55  # even bits are inverted on the line
 
 def decode_ulaw(codes: bytes) -> Int16:
     """µ-law codes to 16-bit samples, one for each byte."""
-    return _ulaw_decoder()[np.frombuffer(codes, dtype=np.uint8)]
+    return _ulaw_decoder().take(np.frombuffer(codes, dtype=np.uint8))
 
 
 def decode_alaw(codes: bytes) -> Int16:
     """A-law codes to 16-bit samples, one for each byte."""
-    return _alaw_decoder()[np.frombuffer(codes, dtype=np.uint8)]
+    return _alaw_decoder().take(np.frombuffer(codes, dtype=np.uint8))
 
 
 def encode_ulaw(samples: Int16) -> bytes:

@@ -18,19 +18,20 @@ from qa_service.bench.scoring import Spread
 from qa_service.cli.running import configure_logging, run
 from qa_service.settings import Settings
 
+_ELSEWHERE = {"alerts": "qa_service.demo.bench_alerts", "path": "qa_service.cli.bench_path"}
 _INTERRUPTED = 130  # what shells expect of a command that SIGINT ended
 
 
 class _Bench(click.Group):
-    """The group, and the one command that needs the whole chain: what runs that stands above this package."""
+    """The group, and commands that are imported when they are wanted: for one, what runs it stands above."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "alerts"])
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "alerts":
+        if cmd_name not in _ELSEWHERE:
             return super().get_command(ctx, cmd_name)
-        command = importlib.import_module("qa_service.demo.bench_alerts").alerts
+        command = getattr(importlib.import_module(_ELSEWHERE[cmd_name]), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101 - it is ours
         return command
 

@@ -44,6 +44,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         key_file=settings.kafka_key_file,
         idempotence=settings.kafka_idempotence,
         fetch_wait_ms=settings.kafka_fetch_wait_ms,
+        gather_ms=settings.kafka_gather_ms,
     )
 
 
@@ -70,6 +71,7 @@ def worker_options(settings: Settings) -> WorkerOptions:
         owner_name=f"{socket.gethostname()}:{getpid()}",
         start_from_earliest=settings.start_from == "earliest",
         max_legs=settings.max_legs,
+        max_lag_s=settings.max_lag_s,
         shutdown_grace_s=settings.shutdown_grace_s,
         # A rebalance may last as long as the group waits for a member that is gone.
         stuck_after_s=max(STUCK_AFTER_S, 3 * settings.session_timeout_s),

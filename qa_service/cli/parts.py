@@ -39,6 +39,7 @@ from qa_service.kafka import (
     CONNECT_WITHIN_S,
     KafkaConfig,
     check_topic,
+    gathering,
     leaders_answer,
     make_consumer,
     make_producer,
@@ -211,6 +212,7 @@ async def _build_worker(settings: Settings, stack: contextlib.AsyncExitStack, pr
             group=settings.consumer_group,
             group_instance_id=settings.group_instance_id,
             session_timeout_s=settings.session_timeout_s,
+            **gathering(kafka),
         ),
         kafka,
     )

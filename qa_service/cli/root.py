@@ -22,6 +22,10 @@ _COMMANDS = {
         "Serve realtime recognition (Qwen protocol) on this machine.",
     ),
     "bench": ("qa_service.cli.bench:bench", "Measure this machine: accuracy, latency, load."),
+    "capacity": (
+        "qa_service.cli.bench_path:capacity",
+        "Say what this machine holds: legs a core, memory, writes.",
+    ),
     "config": ("qa_service.cli.configuration:config", "Print the effective settings, secrets masked."),
     "demo": ("qa_service.demo.command:demo", "Run the whole service here on sample calls."),
     "emotion": ("qa_service.cli.emotion:emotion", "Train and measure the emotion model."),

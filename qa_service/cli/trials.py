@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from qa_service.rules.backtest import (
     Fate,
@@ -69,7 +70,7 @@ def try_call(rules: RuleSet, call: PastCall) -> list[Trial]:
     """Compare what rules would raise on a call with what was raised; raises CallLogError."""
     would = [change for change in newest_changes(rules, call.entries).values() if change.state != "withdrawn"]
     raised = [each for each in call.raised if each.change.state != "withdrawn"]
-    verdicts = {each.change.incident_id: each.verdict for each in raised}
+    verdicts: dict[UUID, Verdict] = {each.change.incident_id: each.verdict for each in raised}
     agents, day = name_agents(call.entries), call.started_at.date().isoformat()
     trials = []
     for new, old in pair(map(to_alert, would), [to_alert(each.change) for each in raised]):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from msgspec import Struct
 
@@ -125,6 +125,10 @@ def decode_record(key: bytes | None, headers: Sequence[ReceivedHeader], value: b
 
     Raises ContractViolation if it is poison, UnknownVersion if it follows another version.
     """
+    if len(headers) == _PLAIN_HEADERS and value and key is not None:
+        frame = _decode_plain_frame(headers, value)
+        if frame is not None:
+            return CallRecord(_parse_call_id(key), frame)
     found = dict(headers)
     if found.get("v") != b"1":
         _refuse_version(found)
@@ -175,6 +179,32 @@ _PURPOSES = {
     "codec": "a 'start' names the leg's codec (pcmu, pcma, pcm_s16le or opus)",
     "rate": "a 'start' names the leg's sampling rate (8000 or 16000)",
 }
+
+
+_PLAIN_HEADERS: Final = 6
+_V: Final = ("v", b"1")
+_AUDIO: Final = ("type", b"audio")
+
+
+def _decode_plain_frame(headers: Sequence[ReceivedHeader], value: bytes) -> AudioFrame | None:
+    """Decode a frame whose headers come in the order in which the contract lists them, as nearly all do.
+
+    None, and nothing is said, for any other record and for whatever is not as it should be.
+    """
+    version, kind, (named_leg, leg), (named_pos, pos), (named_seq, seq), (named_ts, ts) = headers
+    if (
+        version != _V
+        or kind != _AUDIO
+        or (named_leg, named_pos, named_seq, named_ts) != _NAMES
+        or not (pos and seq and ts and pos.isdigit() and seq.isdigit() and ts.isdigit())
+        or max(len(pos), len(seq), len(ts)) > _MAX_DIGITS
+        or len(value) > MAX_VALUE_BYTES
+    ):
+        return None
+    return AudioFrame(_parse_leg(leg), int(pos), int(seq), int(ts), value)
+
+
+_NAMES: Final = ("leg", "pos", "seq", "ts")
 
 
 def _decode_audio(found: _Headers, value: bytes | None) -> AudioFrame:

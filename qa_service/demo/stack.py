@@ -120,6 +120,7 @@ def _addresses(settings: Settings, dsn: str, kafka: KafkaConfig, asr_url: str) -
         "QA_KAFKA_SECURITY_PROTOCOL": kafka.security_protocol,
         "QA_KAFKA_IDEMPOTENCE": str(kafka.idempotence).lower(),
         "QA_KAFKA_FETCH_WAIT_MS": str(kafka.fetch_wait_ms),
+        "QA_KAFKA_GATHER_MS": str(kafka.gather_ms),
         "QA_AUDIO_TOPIC": settings.audio_topic,
         "QA_DLQ_TOPIC": settings.dlq_topic,
         "QA_ALERTS_TOPIC": settings.alerts_topic,

@@ -58,7 +58,7 @@ class Hole(Struct, frozen=True, gc=False):
 
     pos: int
     samples: int
-    reason: Literal["not_sent", "lost", "offset_lost", "paused"]
+    reason: Literal["not_sent", "lost", "offset_lost", "paused", "capacity"]
 
     @property
     def end(self) -> int:
@@ -120,9 +120,19 @@ class FrameOrder:
         self._unread_after = max((frame.end for frame in self._held), default=self.next_pos)
 
     @property
+    def newest_seq(self) -> int | None:
+        """Number of the newest frame that was passed on."""
+        return None if self.next_seq is None else self.next_seq - 1
+
+    @property
     def may_miss_its_end(self) -> bool:
         """Whether no audio has come since records were deleted: nobody knows how much there was."""
         return self._unread_after is not None and self.next_pos <= self._unread_after
+
+    @property
+    def holds_frames(self) -> bool:
+        """Whether frames wait for others that they have overtaken."""
+        return bool(self._held)
 
     @property
     def oldest_held_offset(self) -> int | None:

@@ -89,6 +89,8 @@ class Call:
         self.parties: dict[str, Party] = {}
         self.is_ending = False
         """``call_end`` was seen."""
+        self.gives_up = False
+        """Whether the audio of its legs is given up (reason ``capacity``)."""
         self.begun_at: int | None = None
         """Record it began with; None: it was taken up as it was stored."""
         self._policy = policy
@@ -105,18 +107,10 @@ class Call:
 
     @classmethod
     def begin(
-        cls,
-        call_id: str,
-        offset: int,
-        *,
-        origin_ts: int,
-        rule_set_hash: str,
-        rules: CallRules,
-        policy: CallPolicy,
+        cls, call_id: str, *, origin_ts: int, rule_set_hash: str, rules: CallRules, policy: CallPolicy
     ) -> Call:
-        """Open a call that was never seen before, with the record at ``offset``."""
+        """Open a call that was never seen before."""
         call = cls(call_id, origin_ts=origin_ts, rule_set_hash=rule_set_hash, rules=rules, policy=policy)
-        call.begun_at = offset
         call._log.add(None, 0, 0, CallStarted(rule_set_hash, origin_ts))
         return call
 
@@ -153,6 +147,22 @@ class Call:
             if party.leg.has_outputs:
                 self._collect(party)
         return outcome
+
+    def take_next(self, frame: AudioFrame, offset: int, *, record_ms: int, now: float) -> bool | None:
+        """Take a frame that simply follows the one before it on its leg, as nearly all do: the short way.
+
+        Tells whether it decided anything; None, and nothing is changed, if :meth:`handle` has to see it.
+        """
+        party = self.parties.get(frame.leg)
+        if party is None or not party.is_anchored or not party.leg.accept_next(frame, offset, now=now):
+            return None
+        party.has_audio = True
+        party.last_record_ms = record_ms
+        party.last_record_at = now
+        if not party.leg.has_outputs:
+            return False
+        self._collect(party)
+        return True
 
     def receive(self, leg_id: str, number: int, event: ServerEvent, *, now: float, at_ms: int) -> None:
         """Take an event of a leg's recogniser session."""
@@ -195,6 +205,17 @@ class Call:
         for party in self.parties.values():
             if not party.leg.ended:
                 party.leg.note_deleted_records()
+
+    def give_up_audio(self, *, on: bool, now: float) -> None:
+        """Keep no audio of any leg, or keep it again; what was given up so far becomes gaps."""
+        self.gives_up = on
+        for party in self.parties.values():
+            if on:
+                party.leg.begin_giving_up()
+                party.leg.settle_given_up(now=now)
+            else:
+                party.leg.end_giving_up(now=now)
+            self._collect(party)
 
     def let_go(self, reason: str, *, now: float) -> None:
         """Give the sessions of all legs up; the call is somebody else's."""
@@ -249,6 +270,11 @@ class Call:
     def live_legs(self) -> int:
         """Legs that have not ended."""
         return sum(not party.leg.ended for party in self.parties.values())
+
+    @property
+    def served_legs(self) -> int:
+        """Legs that have not ended, and whose audio is not given up."""
+        return sum(party.leg.is_served for party in self.parties.values())
 
     @property
     def awaits_results(self) -> bool:
@@ -313,6 +339,8 @@ class Call:
         if not party.has_audio:
             paused = party.leg.paused
             party.leg = Leg(codec=record.codec, rate=record.rate, paused=paused, limits=self._policy.limits)
+            if self.gives_up:
+                party.leg.begin_giving_up()
             party.anchor(record.ts - self.origin_ts, 0)
         party.leg.codec = record.codec
         if was_over:
@@ -401,6 +429,8 @@ class Call:
         else:
             party.anchor(ts - self.origin_ts, audio.pos, begins_at=_beginning(audio))
         party.is_anchored = is_anchored
+        if self.gives_up:
+            party.leg.begin_giving_up()
         self._log_opened(party, offset)
         return party
 
@@ -463,12 +493,15 @@ class Call:
     def _collect(self, party: Party) -> None:
         """Turn what a leg decided into log entries, actions and partials."""
         for output in party.leg.take_outputs():
-            self._apply(party, output)
+            if type(output) is Append:
+                self._log.outputs.actions.append((party.leg_id, output))
+            else:
+                self._apply(party, output)
         self._end_if_over(expected=self.is_ending)
 
     def _apply(self, party: Party, output: Output) -> None:
         match output:
-            case OpenSession() | Append() | FinishSession() | AbandonSession():
+            case OpenSession() | FinishSession() | AbandonSession():
                 self._log.outputs.actions.append((party.leg_id, output))
             case DamagedPackets():
                 self._log.outputs.damaged.append((party.leg_id, output))

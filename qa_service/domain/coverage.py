@@ -116,12 +116,17 @@ class Coverage:
         if position - self.until >= self._quiet_step:
             self.release_quiet(position, source)
 
-    def give_up(self, position: int, reason: GapReason) -> None:
-        """Cover up to ``position``, which nobody transcribes; holes in it keep their own reasons."""
+    def give_up(self, position: int, reason: GapReason, *, newest_seq: int | None = None) -> None:
+        """Cover up to ``position``, which nobody transcribes; holes in it keep their own reasons.
+
+        ``newest_seq``: the number of the newest frame in it, where its audio was not even kept.
+        """
         for hole in self._long_holes(position):
             self._release_gap(hole.pos, reason)
             self._release_gap(hole.end, hole.reason)
         self._release_gap(position, reason)
+        if newest_seq is not None:
+            self.newest_seq = newest_seq
 
     def state_hole(self, reason: GapReason) -> None:
         """Tell that audio is missing here, of a length that nobody knows: a gap of none."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qa_service.contract.codecs import Codec
+from qa_service.contract.records import AudioFrame
 from qa_service.domain.actions import (
     AbandonSession,
     DamagedPackets,
@@ -57,6 +58,8 @@ REPLAY_CHUNK_MS: Final = 1000
 """Audio per append when a session is fed what another one lost."""
 STALL_S: Final = 1.0
 """Frames stopped for so long: an open utterance is ended by silence."""
+_BYTE_CODECS: Final = ("pcmu", "pcma")
+"""A byte a sample, and no state from frame to frame."""
 KEEP_OF_BUFFER: Final = 0.9
 """Share of the buffer that is kept when it overflows: one gap of some length rather than many."""
 
@@ -138,16 +141,67 @@ class Leg:
             self._arrived_at = now
         self._keep_all(self._order.accept(frame), now=now)
 
+    def accept_next(self, frame: AudioFrame, offset: int, *, now: float) -> bool:
+        """Take a frame that simply follows the one before; False, and nothing is changed, if it does not.
+
+        What :meth:`refusal` and :meth:`accept` come to for such a frame, without their questions.
+        """
+        order = self._order
+        if (
+            frame.pos != order.next_pos
+            or order.holds_frames
+            or self._pauses.hole is not None
+            or self._ending is not None
+            or self.ended
+            or (frame.codec is not None and frame.codec != self.codec)
+            or (frame.rate is not None and frame.rate != self.rate)
+            or self.codec not in _BYTE_CODECS
+        ):
+            return False
+        samples = len(frame.audio)
+        order.next_pos += samples
+        order.next_seq = frame.seq + 1
+        self._arrived_at = now
+        piece = Arrival(frame.pos, samples, frame.seq, offset, self.codec, frame.audio)
+        self._coverage.retained.push(piece)
+        self._batch.append(piece)
+        self._batch_samples += samples
+        if self._batch_samples >= self._batch_size:
+            self._send_batch(now=now)
+        return True
+
     def pause(self, *, now: float) -> None:
         """Neither send nor keep audio from here on."""
         if not self.paused:
             self._flush(now=now)
+            self.settle_given_up(now=now)
             self._pauses.begin(self.received_until)
 
     def resume(self, *, now: float) -> None:
         """Go on with audio."""
         self._keep_all(self._order.flush(), now=now)  # still part of the pause, whatever it waits for
+        self.settle_given_up(now=now)
         self._pauses.end()
+
+    def begin_giving_up(self) -> None:
+        """Keep no audio from here on: nobody can follow, and it has grown too old."""
+        if not self._pauses.gives_up:
+            self._pauses.begin_giving_up(self.received_until)
+
+    def end_giving_up(self, *, now: float) -> None:
+        """Keep audio again."""
+        self.settle_given_up(now=now)
+        self._pauses.end_giving_up()
+
+    def settle_given_up(self, *, now: float) -> None:
+        """Release what was given up since the last time, as one gap."""
+        if not self._pauses.gives_up:
+            return
+        for hole in self._pauses.close():
+            if self._feed is not None or self._coverage.retained.samples or hole.reason != "capacity":
+                self._keep(hole, now=now)
+            else:
+                self._coverage.give_up(hole.end, "capacity", newest_seq=self._order.newest_seq)
 
     def note_deleted_records(self) -> None:
         """Records were deleted before they were read, and this leg's may be among them."""
@@ -158,6 +212,7 @@ class Leg:
         if self.ended or self._ending is not None:
             return
         self._flush(now=now)
+        self.settle_given_up(now=now)
         for pause in self._pauses.close():
             self._keep(pause, now=now)
         self._ending = reason
@@ -253,6 +308,11 @@ class Leg:
         return self._pauses.paused
 
     @property
+    def is_served(self) -> bool:
+        """Whether it has not ended, and its audio is not given up."""
+        return not self.ended and not self._pauses.gives_up
+
+    @property
     def recognition(self) -> Recognition | None:
         """The session that lives, or is waited for."""
         return None if self._feed is None else self._feed.recognition
@@ -275,9 +335,10 @@ class Leg:
     @property
     def pause_is_released(self) -> bool:
         """Whether nothing is left to tell of any pause: none goes on, and every gap is covered."""
-        return self._pauses.hole is None and not any(
-            hole.reason == "paused" for hole in self._coverage.retained.holes_before(self.received_until)
-        )
+        holes = self._coverage.retained.holes_before(self.received_until)
+        if self._pauses.hole is not None:
+            holes.append(self._pauses.hole)
+        return not any(hole.reason == "paused" for hole in holes)
 
     @property
     def has_uncovered_audio(self) -> bool:

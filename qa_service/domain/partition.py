@@ -13,14 +13,15 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct
 
 from qa_service.contract.errors import ContractViolation, Reason
-from qa_service.contract.records import CallEnd, CallRecord, LegResume, LegStop
+from qa_service.contract.records import AudioFrame, CallEnd, CallRecord, LegResume, LegStop
 from qa_service.domain.actions import Action, DamagedPackets
 from qa_service.domain.announcements import PartialData
 from qa_service.domain.call import Call, CallPolicy, Outcome
 from qa_service.domain.call_log import CallRules
-from qa_service.domain.entries import LogEntry
+from qa_service.domain.entries import LogEntry, Quiet
 from qa_service.domain.incidents import IncidentChange
 from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, OutboxEvent, StoredCall, WriteBatch
@@ -33,8 +34,7 @@ MOST_STRAYS = 10_000
 """Calls of other partitions that are remembered here; older ones are looked up in the store again."""
 
 
-@dataclass(frozen=True, slots=True)
-class LegKey:
+class LegKey(Struct, frozen=True, gc=False):
     """A leg of a call."""
 
     call_id: str
@@ -59,6 +59,8 @@ class _Pending:
     incidents: list[IncidentChange] = field(default_factory=list)
     outbox: list[OutboxEvent] = field(default_factory=list)
     scores: list[CallScore] = field(default_factory=list)
+    has_news: bool = False
+    """Whether any of it is more than a step through quiet."""
     dirty_calls: set[str] = field(default_factory=set)
     dirty_legs: set[LegKey] = field(default_factory=set)
 
@@ -90,6 +92,8 @@ class Partition:
         self._ended_at: dict[str, float] = {}
         self._strays: dict[str, None] = {}
         """Calls that belong to another partition, in the order in which they were met."""
+        self._gives_up = False
+        """Whether audio is given up for lack of capacity."""
         self._owed: dict[str, tuple[int, int]] = {}
         """Records of strays that were taken before it was known, from one to before the other."""
         self._actions: list[tuple[LegKey, Action]] = []
@@ -123,6 +127,8 @@ class Partition:
         self._calls[row.call_id] = Call.restore(
             stored, rules=self._rules.start(row.rule_set_hash, row.call_id), policy=self._policy
         )
+        if self._gives_up:
+            self._calls[row.call_id].give_up_audio(on=True, now=0.0)  # its legs have nothing to tell yet
 
     def handle(self, record: CallRecord, offset: int, *, record_ms: int, now: float) -> Outcome:
         """Take the record at ``offset``; raises ContractViolation, after which the record counts as read."""
@@ -131,12 +137,19 @@ class Partition:
         if record_ms > self._record_ms:  # noqa: PLR1730 - max is a call, and this is the frame path
             self._record_ms = record_ms
         call = self._calls.get(record.call_id)
+        if call is not None and type(frame := record.record) is AudioFrame:
+            has_decided = call.take_next(frame, offset, record_ms=self._record_ms, now=now)
+            if has_decided is not None:
+                if has_decided:
+                    self._gather(call, now=now)
+                return "accepted"
         if call is None:
             if record.call_id in self._strays:
                 raise stray_violation(record.call_id)
             if isinstance(record.record, CallEnd | LegStop | LegResume):
                 return "without_effect"
-            call = self._begin(record, offset)
+            call = self._begin(record)
+            call.begun_at, call.gives_up = offset, self._gives_up
             outcome = call.handle(record.record, offset, record_ms=self._record_ms, now=now)
             self._calls[record.call_id] = call  # not before: a record that is refused begins no call
         else:
@@ -148,6 +161,13 @@ class Partition:
     def skip(self, offset: int) -> None:
         """Count a record as read that brought nothing (it went to the dead-letter topic)."""
         self.position = max(self.position, offset + 1)
+
+    def give_up_audio(self, *, on: bool, now: float) -> None:
+        """Keep no audio of any call from here on, or keep it again; what was given up so far becomes gaps."""
+        self._gives_up = on
+        for call in self._calls.values():
+            call.give_up_audio(on=on, now=now)
+            self._gather(call, now=now)
 
     def lose_before(self, offset: int) -> None:
         """Go on at ``offset``: what was not read before it has been deleted."""
@@ -181,6 +201,7 @@ class Partition:
             entries=tuple(entry for entry in batch.entries if entry.call_id not in call_ids),
             incidents=tuple(change for change in batch.incidents if change.call_id not in call_ids),
             outbox=tuple(event for event in batch.outbox if event.call_id not in call_ids),
+            scores=tuple(score for score in batch.scores if score.call_id not in call_ids),
         )
 
     @property
@@ -261,6 +282,11 @@ class Partition:
         return sum(call.live_legs for call in self._calls.values())
 
     @property
+    def served_legs(self) -> int:
+        """Legs that have not ended, and whose audio is not given up."""
+        return sum(call.served_legs for call in self._calls.values())
+
+    @property
     def is_far_behind(self) -> bool:
         """Whether reading on would soon overflow the buffer of a leg: better let records wait in Kafka."""
         return any(call.is_far_behind for call in self._calls.values())
@@ -280,9 +306,9 @@ class Partition:
         return any(call.awaits_results for call in self._calls.values())
 
     @property
-    def has_entries(self) -> bool:
-        """Whether something waits to be written that others wait for."""
-        return bool(self._pending.entries)
+    def has_news(self) -> bool:
+        """Whether something waits to be written that others wait for: anything but steps through quiet."""
+        return self._pending.has_news
 
     def take_batch(self, *, even_if_empty: bool = False) -> WriteBatch | None:
         """Return the next transaction, or None if nothing has changed and no empty one is wanted.
@@ -318,11 +344,10 @@ class Partition:
         if len(self._strays) > MOST_STRAYS:
             del self._strays[next(iter(self._strays))]
 
-    def _begin(self, record: CallRecord, offset: int) -> Call:
+    def _begin(self, record: CallRecord) -> Call:
         rule_set_hash = self._rules.current()
         return Call.begin(
             record.call_id,
-            offset,
             origin_ts=record.record.ts,
             rule_set_hash=rule_set_hash,
             rules=self._rules.start(rule_set_hash, record.call_id),
@@ -331,20 +356,25 @@ class Partition:
 
     def _gather(self, call: Call, *, now: float) -> None:
         """Move what a call decided to where the shell takes it from."""
+        if call.ended:
+            self._ended_at.setdefault(call.call_id, now)
+        if not call.has_outputs:
+            return
         outputs = call.take_outputs()
         self._actions += [(LegKey(call.call_id, leg_id), action) for leg_id, action in outputs.actions]
         self._partials += outputs.partials
         self._damaged += [(LegKey(call.call_id, leg_id), packets) for leg_id, packets in outputs.damaged]
+        if not outputs.dirty_legs and not outputs.entries:
+            return
         pending = self._pending
         pending.entries += outputs.entries
         pending.incidents += outputs.incidents
         pending.outbox += outputs.outbox
         pending.scores += outputs.scores
+        if outputs.outbox or any(type(entry.body) is not Quiet for entry in outputs.entries):
+            pending.has_news = True
         pending.dirty_legs.update(LegKey(call.call_id, leg_id) for leg_id in outputs.dirty_legs)
-        if outputs.entries or outputs.dirty_legs:
-            pending.dirty_calls.add(call.call_id)
-        if call.ended:
-            self._ended_at.setdefault(call.call_id, now)
+        pending.dirty_calls.add(call.call_id)
 
     def _call_rows(self, call_ids: Iterable[str]) -> tuple[CallRow, ...]:
         return tuple(self._calls[call_id].row() for call_id in sorted(call_ids) if call_id in self._calls)
@@ -371,6 +401,8 @@ def _without_calls(pending: _Pending, call_ids: Collection[str]) -> _Pending:
         entries=[entry for entry in pending.entries if entry.call_id not in call_ids],
         incidents=[change for change in pending.incidents if change.call_id not in call_ids],
         outbox=[event for event in pending.outbox if event.call_id not in call_ids],
+        scores=[score for score in pending.scores if score.call_id not in call_ids],
+        has_news=pending.has_news,
         dirty_calls=pending.dirty_calls.difference(call_ids),
         dirty_legs={key for key in pending.dirty_legs if key.call_id not in call_ids},
     )

@@ -31,6 +31,9 @@ CUT_AFTER_MS: Final = 56_000
 """Turns from here on are taken to have been cut (our server does so at 60 s, at the best moment of the last
 three): there is no silence at their ends."""
 
+MOST_RELEASED: Final = 1000
+"""Items that are remembered after their release: a recogniser that repeats a final does so soon."""
+
 ItemEvent: TypeAlias = SpeechStarted | SpeechStopped | Committed | Partial | Completed | Failed
 
 
@@ -81,8 +84,8 @@ class Recognition:
     """Items not yet released, in order of their beginning."""
     told_end_ms: int = 0
     """Session time at which the recogniser said that the newest item ended."""
-    released: set[str] = field(default_factory=set)
-    """Ids of items that were released: what else is said of them changes nothing."""
+    released: dict[str, None] = field(default_factory=dict)
+    """Ids of the items released last: what else is said of them changes nothing."""
     certain_until: int | None = None
     """Position up to which all that was said is among the items, if the recogniser tells."""
 
@@ -205,7 +208,9 @@ class Recognition:
         item = self.first
         if item is None or item.result is None:
             return None
-        self.released.add(item.item_id)
+        self.released[item.item_id] = None
+        if len(self.released) > MOST_RELEASED:
+            del self.released[next(iter(self.released))]
         return self.items.pop(item.item_id)
 
     @property

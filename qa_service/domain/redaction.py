@@ -26,7 +26,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
 
 from qa_service.domain.entries import LogEntry, Redaction, RedactionKind, Utterance
 from qa_service.domain.folding import fold
@@ -122,8 +125,7 @@ _CARD_CUE = _cue_pattern(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(Struct, frozen=True, gc=False):
     """A word or a group of digits in the text."""
 
     kind: Literal["number", "filler", "break"]
@@ -345,17 +347,21 @@ def _read_items(text: str) -> Iterator[_Item]:
         elif match["opaque"] is not None:
             yield _Item("break", start, end)
         else:
-            yield _classify(fold(match[0]), start, end)
+            kind, number, is_lone_zero = _classify(match[0])
+            yield _Item(kind, start, end, number, is_lone_zero)
 
 
-def _classify(folded: str, start: int, end: int) -> _Item:
+@lru_cache(maxsize=8192)
+def _classify(word: str) -> tuple[Literal["number", "filler", "break"], NumberWord | None, bool]:
+    """A word's kind, its number, whether it is a zero only among others; words come again and again."""
+    folded = fold(word)
     if folded == "o":
-        return _Item("number", start, end, NumberWord("digit", 1), is_lone_zero=True)
+        return "number", NumberWord("digit", 1), True
     number = number_word(folded)
     if number is not None:
-        return _Item("number", start, end, number, is_lone_zero=folded == "oh")
+        return "number", number, folded == "oh"
     is_filler = folded in _FILLERS or _STRAY_LETTER.fullmatch(folded) is not None
-    return _Item("filler" if is_filler else "break", start, end)
+    return "filler" if is_filler else "break", None, False
 
 
 def _is_bridged(between: list[_Item]) -> bool:

@@ -22,6 +22,8 @@ class RetainedAudio:
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
         self._newest_offset = -1
+        self._holes = 0
+        """How many of the pieces are holes: mostly none, and then none need be looked for."""
         self.samples = 0
         """How much audio is kept; holes take no room."""
 
@@ -33,17 +35,24 @@ class RetainedAudio:
             else:
                 self._newest_offset = piece.offset
             self.samples += piece.samples
+        else:
+            self._holes += 1
         self._pieces.append(piece)
 
     def cover(self, position: int) -> int | None:
         """Forget everything that ends at or before ``position``; return the newest frame number among it."""
         newest_seq: int | None = None
         pieces = self._pieces
-        while pieces and pieces[0].end <= position:
-            piece = pieces.popleft()
+        while pieces:
+            piece = pieces[0]
+            if piece.pos + piece.samples > position:
+                break
+            pieces.popleft()
             if isinstance(piece, Arrival):
                 newest_seq = piece.seq
                 self.samples -= piece.samples
+            else:
+                self._holes -= 1
         return newest_seq
 
     @property
@@ -54,6 +63,8 @@ class RetainedAudio:
     def holes_before(self, position: int) -> list[Hole]:
         """Return the holes that begin before ``position``, in order."""
         holes: list[Hole] = []
+        if not self._holes:
+            return holes
         for piece in self._pieces:
             if piece.pos >= position:
                 break

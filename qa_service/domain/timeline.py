@@ -8,12 +8,16 @@ A session counts the audio it was sent, in milliseconds from its own beginning; 
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Final
+
+MOST_SEGMENTS: Final = 10_000
+"""Segments that are remembered: results are about the newest of them."""
 
 
 class SessionTimeline:
     """A piecewise map from session audio time to leg positions.
 
-    Memory is one pair of integers per hole: stretches that continue each other are one segment.
+    Memory is three integers per hole, of the newest ones: stretches that continue each other are one segment.
     """
 
     def __init__(self, rate: int) -> None:
@@ -45,6 +49,9 @@ class SessionTimeline:
             self._sent.append(self.sent_samples)
             self._positions.append(position)
             self._lengths.append(length)
+            if len(self._sent) > MOST_SEGMENTS:
+                for column in (self._sent, self._positions, self._lengths):
+                    del column[: MOST_SEGMENTS // 2]
         self.sent_samples += samples
 
     @property

@@ -8,7 +8,15 @@ packages.
 from __future__ import annotations
 
 from qa_service.embedded.errors import EmbeddedError, ProgramMissingError, StartError
+from qa_service.embedded.kafka import EmbeddedKafka
 from qa_service.embedded.postgres import EmbeddedPostgres
 from qa_service.embedded.tansu import EmbeddedBroker
 
-__all__ = ["EmbeddedBroker", "EmbeddedError", "EmbeddedPostgres", "ProgramMissingError", "StartError"]
+__all__ = [
+    "EmbeddedBroker",
+    "EmbeddedError",
+    "EmbeddedKafka",
+    "EmbeddedPostgres",
+    "ProgramMissingError",
+    "StartError",
+]

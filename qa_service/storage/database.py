@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ import asyncpg
 import msgspec
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.dialects.postgresql import asyncpg as postgresql_asyncpg
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -185,6 +186,27 @@ class Database:
                 "check that it is up and that QA_DATABASE_URL is right"
             )
         return StoreRefused(f"PostgreSQL at {self.where} refused [{state or type(error).__name__}]: {text}")
+
+
+def compile_once(statement: sa.Select[Any]) -> tuple[str, tuple[str, ...]]:
+    """The text of a statement for :func:`fetch_row`, and the names of its parameters in their order."""
+    dialect = postgresql_asyncpg.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
+async def fetch_row(connection: AsyncConnection, statement: str, values: Sequence[Any]) -> Any:
+    """The first row of a compiled statement, None without one: past SQLAlchemy, straight to the driver.
+
+    For what runs all the time: the driver keeps the statement prepared. It commits by itself, unless
+    something was run on ``connection`` before it in the same transaction.
+    """
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    try:
+        return await driver.fetchrow(statement, *values)
+    finally:
+        if driver.is_closed():
+            await connection.invalidate()  # or the pool would hand it out again
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ _NEWEST_JUDGEMENT = (
 )
 
 
-def _alerts(wanted: AlertFilter) -> sa.Select[Any]:
+def _alerts(wanted: AlertFilter) -> sa.Select[*tuple[Any, ...]]:
     newest = _NEWEST_JUDGEMENT.c
     statement = (
         sa.select(

@@ -30,8 +30,8 @@ from qa_service.domain.incidents import IncidentChange
 from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, StoredCall, WriteBatch
 from qa_service.storage import rows, tables
-from qa_service.storage.database import Database
-from qa_service.storage.errors import CallsElsewhere, Fenced, WriteOutOfOrder
+from qa_service.storage.database import Database, compile_once, fetch_row
+from qa_service.storage.errors import CallsElsewhere, Fenced, StoreRefused, WriteOutOfOrder
 from qa_service.storage.outbox import CHANNEL
 
 _log = structlog.get_logger(__name__)
@@ -115,7 +115,12 @@ class PostgresStore:
     async def write(self, batch: WriteBatch) -> None:
         """See :meth:`Store.write`."""
         doing = f"Storing batch {batch.write_seq} of {batch.topic}[{batch.partition}]"
-        await self._database.run(partial(_write, batch), doing=doing)
+        try:
+            await self._database.run(partial(_write, batch), doing=doing)
+        except StoreRefused:
+            # Two partitions that begin one call at once meet in its log, where the second is refused.
+            await self._database.run(partial(_refuse_foreign, batch), doing=doing)
+            raise
 
     async def save_rule_set(self, rule_set_hash: str, source: str) -> None:
         """See :meth:`Store.save_rule_set`."""
@@ -214,25 +219,46 @@ def newest_scores(batch: WriteBatch) -> Collection[CallScore]:
 
 
 async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
-    if not await _advance(batch, connection):
-        return
-    calls = [rows.call_to_row(call, batch.topic, batch.partition) for call in newest_calls(batch)]
-    stored = await _execute(connection, _UPSERT_CALLS, rows.CALL_COLUMNS, calls)
-    refuse_foreign(batch, stored)
-    legs = [rows.leg_to_row(leg) for leg in newest_legs(batch)]
-    await _execute(connection, _UPSERT_LEGS, rows.LEG_COLUMNS, legs)
-    entries = [rows.entry_to_row(entry) for entry in batch.entries]
-    await _execute(connection, _INSERT_ENTRIES, rows.ENTRY_COLUMNS, entries)
-    incidents = [rows.incident_to_row(change) for change in newest_incidents(batch)]
-    await _execute(connection, _UPSERT_INCIDENTS, rows.INCIDENT_COLUMNS, incidents)
-    scores = [rows.score_to_row(score) for score in newest_scores(batch)]
-    await _execute(connection, _UPSERT_SCORES, rows.SCORE_COLUMNS, scores)
-    events = [rows.event_to_row(event) for event in batch.outbox]
-    await _execute(connection, _INSERT_EVENTS, rows.OUTBOX_COLUMNS, events)
-    if events:
-        await connection.execute(_NOTIFY)
+    values = _write_values(batch)
+    # Again only if the batch before this one became visible between the two statements.
+    while await fetch_row(connection, _WRITE_SQL, values) is None:
+        stored = (await connection.execute(_STORED, _claim_values(batch))).first()
+        epoch, token, write_seq = stored or (None, None, 0)
+        if is_stored(batch, epoch=epoch, token=token, write_seq=write_seq):
+            break
+        await _refuse_foreign(batch, connection)
     if ended := [call.call_id for call in newest_calls(batch) if call.ended]:
         await _store_figures(connection, ended)
+
+
+async def _refuse_foreign(batch: WriteBatch, connection: AsyncConnection) -> None:
+    call_ids = [call.call_id for call in batch.calls]
+    where = {"claimed_topic": batch.topic, "claimed_partition": batch.partition, "call_call_id": call_ids}
+    foreign = (await connection.execute(_FOREIGN, where)).scalars().all()
+    refuse_foreign(batch, set(call_ids).difference(foreign))
+
+
+def _write_values(batch: WriteBatch) -> list[Any]:
+    """The parameters of :data:`_WRITE` in its order: the claim's, and one array per column of each table."""
+    calls = [rows.call_to_row(call, batch.topic, batch.partition) for call in newest_calls(batch)]
+    arrays = {
+        **_arrays("call", rows.CALL_COLUMNS, calls),
+        **_arrays("leg", rows.LEG_COLUMNS, [rows.leg_to_row(leg) for leg in newest_legs(batch)]),
+        **_arrays("log_entry", rows.ENTRY_COLUMNS, [rows.entry_to_row(entry) for entry in batch.entries]),
+        **_arrays(
+            "incident",
+            rows.INCIDENT_COLUMNS,
+            [rows.incident_to_row(change) for change in newest_incidents(batch)],
+        ),
+        **_arrays(
+            "scorecard_result",
+            rows.SCORE_COLUMNS,
+            [rows.score_to_row(score) for score in newest_scores(batch)],
+        ),
+        **_arrays("outbox", rows.OUTBOX_COLUMNS, [rows.event_to_row(event) for event in batch.outbox]),
+    }
+    given = _claim_values(batch) | arrays
+    return [given[name] for name in _WRITE_PARAMETERS]
 
 
 async def _store_figures(connection: AsyncConnection, call_ids: list[str]) -> None:
@@ -246,44 +272,34 @@ async def _store_figures(connection: AsyncConnection, call_ids: list[str]) -> No
         _log.warning("figures_not_stored", call_ids=call_ids, error=str(error.orig))
 
 
-async def _advance(batch: WriteBatch, connection: AsyncConnection) -> bool:
-    """Lock the claim and move it on to this batch; False if the batch is stored already."""
-    claim = {
+def _claim_values(batch: WriteBatch) -> dict[str, Any]:
+    return {
         "claimed_topic": batch.topic,
         "claimed_partition": batch.partition,
         "claimed_epoch": batch.epoch,
         "claimed_token": batch.token,
+        "from_write_seq": batch.write_seq - 1,
         "to_write_seq": batch.write_seq,
         "to_next_offset": batch.next_offset,
     }
-    # Again only if the batch before this one became visible between the two statements.
-    while (await connection.execute(_ADVANCE, claim)).first() is None:
-        stored = (await connection.execute(_STORED, claim)).first()
-        epoch, token, write_seq = stored or (None, None, 0)
-        if is_stored(batch, epoch=epoch, token=token, write_seq=write_seq):
-            return False
-    return True
 
 
-async def _execute(
-    connection: AsyncConnection, statement: sa.Executable, columns: Sequence[str], values: Sequence[rows.Row]
-) -> Sequence[Any]:
-    """Send all rows of a table in one round trip, one array per column; return what the statement does."""
-    if not values:
-        return ()
-    arrays = zip(*values, strict=True)
-    done = await connection.execute(
-        statement, {f"all_{name}": list(a) for name, a in zip(columns, arrays, strict=True)}
-    )
-    return done.scalars().all() if done.returns_rows else ()
+def _arrays(table: str, columns: Sequence[str], values: Sequence[rows.Row]) -> dict[str, Sequence[Any]]:
+    arrays = zip(*values, strict=True) if values else ((),) * len(columns)
+    return {f"{table}_{name}": array for name, array in zip(columns, arrays, strict=True)}
 
 
 def _insert_all(table: sa.Table, columns: Sequence[str]) -> Insert:
-    """Build ``INSERT … SELECT … FROM unnest($1, $2, …)``, which keeps the order of the rows."""
+    """Build ``INSERT … SELECT … FROM unnest($1, $2, …)``, which keeps the order of the rows.
+
+    Nothing is inserted unless the claim has been moved on by the same statement.
+    """
     types = {name: table.c[name].type for name in columns}
     sent = {name: sa.Text() if isinstance(kind, JSONB) else kind for name, kind in types.items()}
     given = (
-        sa.func.unnest(*(sa.bindparam(f"all_{name}", type_=sa.ARRAY(kind)) for name, kind in sent.items()))
+        sa.func.unnest(
+            *(sa.bindparam(f"{table.name}_{name}", type_=sa.ARRAY(kind)) for name, kind in sent.items())
+        )
         .table_valued(*(sa.column(name, kind) for name, kind in sent.items()), with_ordinality="ordinality_")
         .render_derived(name="given")
     )
@@ -291,7 +307,8 @@ def _insert_all(table: sa.Table, columns: Sequence[str]) -> Insert:
         sa.cast(given.c[name], kind) if isinstance(kind, JSONB) else given.c[name]
         for name, kind in types.items()
     ]
-    return insert(table).from_select(list(columns), sa.select(*values).order_by(given.c.ordinality_))
+    chosen = sa.select(*values).where(sa.exists().select_from(_ADVANCED)).order_by(given.c.ordinality_)
+    return insert(table).from_select(list(columns), chosen)
 
 
 def _upsert_all(
@@ -330,8 +347,6 @@ def _of_calls(table: sa.Table, which: sa.ColumnElement[bool], order: str) -> sa.
 
 ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 _STORE_FIGURES = sa.select(sa.func.qa.store_figures(sa.bindparam("of_calls", type_=sa.ARRAY(sa.Text))))
-_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, ""))
-
 _claim = tables.partition_claim
 _first_claim = insert(_claim).values(
     topic=sa.bindparam("topic"),
@@ -355,33 +370,57 @@ _CLAIM = _first_claim.on_conflict_do_update(
 _claimed = sa.and_(
     _claim.c.topic == sa.bindparam("claimed_topic"), _claim.c.partition == sa.bindparam("claimed_partition")
 )
-_ADVANCE = (
+# Calls of the batch that another partition has stored first: with any of them, nothing of it is stored.
+_FOREIGN = sa.select(tables.call.c.call_id).where(
+    tables.call.c.call_id == sa.any_(sa.bindparam("call_call_id", type_=sa.ARRAY(sa.Text))),
+    sa.or_(
+        tables.call.c.topic != sa.bindparam("claimed_topic"),
+        tables.call.c.partition != sa.bindparam("claimed_partition"),
+    ),
+)
+_ADVANCED = (
     sa.update(_claim)
     .where(
         _claimed,
         _claim.c.epoch == sa.bindparam("claimed_epoch"),
         _claim.c.token == sa.bindparam("claimed_token"),
-        _claim.c.write_seq == sa.bindparam("to_write_seq", type_=sa.BigInteger) - 1,
+        _claim.c.write_seq == sa.bindparam("from_write_seq", type_=sa.BigInteger),
+        ~_FOREIGN.exists(),
     )
     .values(write_seq=sa.bindparam("to_write_seq"), next_offset=sa.bindparam("to_next_offset"))
     .returning(_claim.c.write_seq)
+    .cte("advanced")
 )
 _STORED = sa.select(_claim.c.epoch, _claim.c.token, _claim.c.write_seq).where(_claimed)
 
-_UPSERT_CALLS = _upsert_all(
-    tables.call,
-    rows.CALL_COLUMNS,
-    only_if=lambda new: sa.and_(new.topic == tables.call.c.topic, new.partition == tables.call.c.partition),
-).returning(tables.call.c.call_id)
-_UPSERT_LEGS = _upsert_all(tables.leg, rows.LEG_COLUMNS)
-_INSERT_ENTRIES = _insert_all(tables.log_entry, rows.ENTRY_COLUMNS)
-_UPSERT_INCIDENTS = _upsert_all(
-    tables.incident,
-    rows.INCIDENT_COLUMNS,
-    keep=("call_id", "anchor", "opened_ms"),
-    only_if=lambda new: new.n > tables.incident.c.n,
+# A whole transaction in one statement, and so in one round trip, which commits with it.
+_EVENTS = (
+    _insert_all(tables.outbox, rows.OUTBOX_COLUMNS)
+    .on_conflict_do_nothing(index_elements=["event_id"])
+    .returning(tables.outbox.c.event_id)
+    .cte("events")
 )
-_UPSERT_SCORES = _upsert_all(tables.scorecard_result, rows.SCORE_COLUMNS)
-_INSERT_EVENTS = _insert_all(tables.outbox, rows.OUTBOX_COLUMNS).on_conflict_do_nothing(
-    index_elements=["event_id"]
+_TELL = sa.func.pg_notify(sa.literal_column(f"'{CHANNEL}'"), sa.literal_column("''")).cast(sa.Text)
+_WRITE = (
+    sa.select(sa.case((sa.exists().select_from(_EVENTS), _TELL), else_=sa.null()).label("told"))
+    .select_from(_ADVANCED)
+    .add_cte(
+        _upsert_all(
+            tables.call,
+            rows.CALL_COLUMNS,
+            only_if=lambda new: sa.and_(
+                new.topic == tables.call.c.topic, new.partition == tables.call.c.partition
+            ),
+        ).cte("calls"),
+        _upsert_all(tables.leg, rows.LEG_COLUMNS).cte("legs"),
+        _insert_all(tables.log_entry, rows.ENTRY_COLUMNS).cte("entries"),
+        _upsert_all(
+            tables.incident,
+            rows.INCIDENT_COLUMNS,
+            keep=("call_id", "anchor", "opened_ms"),
+            only_if=lambda new: new.n > tables.incident.c.n,
+        ).cte("incidents"),
+        _upsert_all(tables.scorecard_result, rows.SCORE_COLUMNS).cte("scores"),
+    )
 )
+_WRITE_SQL, _WRITE_PARAMETERS = compile_once(_WRITE)

@@ -59,6 +59,8 @@ class WorkerOptions:
     owner_name: str
     start_from_earliest: bool = False
     max_legs: int = 500
+    max_lag_s: float = 0.0
+    """Age at which audio that waits for capacity is given up; 0: never."""
     shutdown_grace_s: float = 10.0
     stuck_after_s: float = STUCK_AFTER_S
     dlq_max_run: int = 100
@@ -100,6 +102,7 @@ class Worker:
             dead_letters=dead_letters,
             dead_letters_outage=Outage("dead_letters", self._clock),
             clock=self._clock,
+            max_lag_s=options.max_lag_s,
         )
         ownership = OwnershipOptions(
             owner_name=options.owner_name,
@@ -244,18 +247,18 @@ class Worker:
             reader.owner.tick(read_until=reader.read_until(now))
         for reader in list(self._assignments.parked.values()):
             reader.owner.tick(read_until=reader.read_until(now))
-        legs = sum(reader.owner.core.live_legs for reader in readers)
+        served = sum(reader.owner.core.served_legs for reader in readers)
         for reader in list(self._assignments.readers.values()):
             reader.review(
-                is_full=legs >= self._options.max_legs, recogniser_answers=self._sessions.last_loss is None
+                is_full=served >= self._options.max_legs, recogniser_answers=self._sessions.last_loss is None
             )
         self._note_silence(now)
         self._watch_progress(now)
-        self._measure(legs)
+        self._measure()
 
-    def _measure(self, legs: int) -> None:
+    def _measure(self) -> None:
         readers = self._assignments.readers.values()
-        metrics.LEGS_LIVE.set(legs)
+        metrics.LEGS_LIVE.set(sum(reader.owner.core.live_legs for reader in readers))
         metrics.PARTITIONS_OWNED.set(len(readers))
         held = Counter(reader.held_for for reader in readers if reader.held_for is not None)
         for reason, gauge in metrics.PARTITIONS_PAUSED.items():

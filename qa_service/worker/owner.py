@@ -31,7 +31,7 @@ from qa_service.worker.sessions import SessionListener, SessionPool
 _log = structlog.get_logger(__name__)
 
 IDLE_WRITE_S = 1.0
-"""How long an advanced ``next_offset`` may wait for a transaction when no entry asks for one."""
+"""How long an advanced ``next_offset``, or a step through quiet, may wait for a transaction."""
 PROVE_EVERY_S = 15.0
 """A partition on which nothing happens writes an empty batch as often: only a write tells that it was fenced
 off, or that the database was set back to an older state and has to be fed again."""
@@ -97,7 +97,7 @@ class PartitionOwner:
             metrics.PACKETS_DAMAGED.inc(damaged.packets)
             if damaged.is_first:
                 _log.warning("packets_damaged", call_id=key.call_id, leg_id=key.leg_id)
-        if core.has_entries:
+        if core.has_news:
             self._due.set()
             self._settled.clear()
         self._stepped.set()

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 import structlog
@@ -50,7 +51,7 @@ HoldReason: TypeAlias = Literal["poison", "version", "database", "dead_letters",
 
 ``poison``, ``version``: a person has to act. ``database``, ``dead_letters``: they do not answer.
 ``recogniser``: a leg's audio is far ahead of its results. ``capacity``: as many legs as the worker may hold,
-and none of them here.
+and none of them here; what waits for longer than ``max_lag_s`` is read to be given up.
 """
 
 _Content: TypeAlias = CallRecord | ContractViolation | UnknownVersion
@@ -64,6 +65,8 @@ LOOK_UPS_AT_ONCE = 4
 REVIEW_EVERY = 100
 """Records between two looks whether a leg is too far ahead of its recogniser: at most 20 s of audio (200 ms a
 frame), and a part of what the buffer of a leg still holds then."""
+LOOK_FOR_OLD_EVERY_S = 10.0
+"""A partition held for capacity is looked at as often for audio that is too old: a gap a leg each time."""
 STANDSTILL_S = 30.0
 """A partition held for a recogniser that answers, and yet covers nothing for so long, is read on: an
 utterance that does not end (hold music) is only ended by the audio that comes after it."""
@@ -80,6 +83,8 @@ class ReaderTools:
     dead_letters: DeadLetters
     dead_letters_outage: Outage
     clock: Clock
+    max_lag_s: float = 0.0
+    """Age of records at which audio that waits for capacity is given up; 0: it waits for ever."""
 
 
 class PartitionReader:
@@ -102,6 +107,11 @@ class PartitionReader:
         self._guard = guard
         self._is_assigned = False
         self._retry: tuple[HoldReason, float] | None = None
+        self._gives_up = False
+        """Whether the partition, held for capacity, is read nevertheless, to give up what is too old."""
+        self._has_told_given_up = False
+        self._look_for_old_at = 0.0
+        """When that is due again (monotonic seconds)."""
         self._standstill: tuple[int, float] | None = None
         """While a leg is far ahead of its recogniser: ``next_offset``, and since when it stands there."""
         self._reads_on = False
@@ -150,62 +160,101 @@ class PartitionReader:
         """Feed records to the core, in order, as far as that is possible now."""
         if not self.is_current:
             return
-        if self.held_for is not None:  # fetched just before the partition was held
+        if self._gives_up:
+            await self._give_up_old(records)
+        elif self.held_for is not None:  # fetched just before the partition was held
             self._go_back()
-            return
+        else:
+            await self._take(records)
+
+    async def _take(self, records: list[ConsumerRecord]) -> None:
         with self.owner.or_ended():
-            decoded = [(record, _decode(record)) for record in records]
-            if await self._look_up(content for _, content in decoded):
-                await self._feed(decoded)
+            contents = [_decode(record) for record in records]
+            if await self._look_up(contents):
+                await self._feed(records, contents)
                 self._absent.clear()
             if self.owner.is_active:
                 self.owner.step()
 
-    async def _feed(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> None:
-        if not await self._refuse_strays(decoded):
+    async def _give_up_old(self, records: list[ConsumerRecord]) -> None:
+        """Take what has waited for too long, without its audio, and let the rest wait."""
+        clock, max_lag_s = self._tools.clock, self._tools.max_lag_s
+        oldest_ms = clock.unix_ms() - max_lag_s * 1000
+        old = list(takewhile(lambda record: 0 <= record.timestamp < oldest_ms, records))
+        if old:
+            self._tell_given_up()
+            with self.owner.or_ended():
+                self.owner.core.give_up_audio(on=True, now=clock.monotonic())
+            await self._take(old)
+            with self.owner.or_ended():
+                self.owner.core.give_up_audio(on=True, now=clock.monotonic())  # as gaps, up to here
+                self.owner.step()
+        if len(old) < len(records) and self._gives_up and self.is_current:
+            waits_s = (records[len(old)].timestamp - oldest_ms) / 1000
+            self._give_back("capacity", look_after_s=max(waits_s, LOOK_FOR_OLD_EVERY_S))
+
+    def _tell_given_up(self) -> None:
+        if not self._has_told_given_up:
+            self._has_told_given_up = True
+            _log.error(
+                "audio_given_up",
+                partition=self.partition.partition,
+                older_than_s=self._tools.max_lag_s,
+                remedy="more workers, or a higher QA_MAX_LEGS; QA_MAX_LAG_S says how long audio may wait",
+            )
+
+    async def _feed(self, records: list[ConsumerRecord], contents: list[_Content]) -> None:
+        if not await self._refuse_strays(records, contents):
             return
         counts = _Counts(self._guard)
         try:
-            for number, (record, content) in enumerate(decoded, start=1):
-                if not await self._take_one(record, content, counts):
+            for begin in range(0, len(records), REVIEW_EVERY):
+                end = begin + REVIEW_EVERY
+                if not await self._feed_some(records[begin:end], contents[begin:end], counts):
                     return
-                if number % REVIEW_EVERY == 0 and self.owner.core.is_far_behind and not self._reads_on:
+                if end <= len(records) and self.owner.core.is_far_behind and not self._reads_on:
                     self._give_back("recogniser")
                     return
         finally:
             counts.settle()
 
-    async def _take_one(self, record: ConsumerRecord, content: _Content, counts: _Counts) -> bool:
-        """Feed one record to the core; False if reading is to stop here."""
-        if record.offset < self.owner.core.position and record.offset != self._undelivered:
-            return True  # the partition was taken up again since, from further on
+    async def _feed_some(
+        self, records: list[ConsumerRecord], contents: list[_Content], counts: _Counts
+    ) -> bool:
+        """Feed records to the core; False if reading is to stop. Waits for nothing while records are good."""
+        core, now = self.owner.core, self._tools.clock.monotonic()
+        for record, content in zip(records, contents, strict=True):
+            if record.offset < core.position and record.offset != self._undelivered:
+                continue  # the partition was taken up again since, from further on
+            if record.offset in self._refused:
+                core.skip(record.offset)
+            elif type(content) is CallRecord:
+                try:
+                    outcome = core.handle(content, record.offset, record_ms=record.timestamp, now=now)
+                except ContractViolation as violation:
+                    counts.settle()
+                    if not await self._refuse(record, violation):
+                        return False
+                    now = self._tools.clock.monotonic()
+                else:
+                    counts.note(content, is_repeated=outcome == "repeated")
+            elif not await self._set_aside(record, content, counts):
+                return False
+        return True
+
+    async def _set_aside(self, record: ConsumerRecord, content: _Content, counts: _Counts) -> bool:
+        """Deal with a record that could not be decoded; False if reading is to stop at it."""
         if isinstance(content, UnknownVersion):
             self._stop(str(content), "version")
             return False
-        if record.offset in self._refused:
-            self.owner.core.skip(record.offset)
-            return True
-        violation = self._handle(record, content, counts) if isinstance(content, CallRecord) else content
-        if violation is not None:
-            counts.settle()
-            return await self._refuse(record, violation)
-        return self.is_current
-
-    def _handle(
-        self, record: ConsumerRecord, content: CallRecord, counts: _Counts
-    ) -> ContractViolation | None:
-        now = self._tools.clock.monotonic()
-        try:
-            outcome = self.owner.core.handle(content, record.offset, record_ms=record.timestamp, now=now)
-        except ContractViolation as violation:
-            return violation
-        counts.note(content, is_repeated=outcome == "repeated")
-        return None
+        assert isinstance(content, ContractViolation)  # noqa: S101 - the third kind has been handled
+        counts.settle()
+        return await self._refuse(record, content)
 
     async def _look_up(self, contents: Iterable[_Content]) -> bool:
         """Fetch the calls that are not in memory: they may have ended long ago, and be back."""
         core = self.owner.core
-        named = dict.fromkeys(content.call_id for content in contents if isinstance(content, CallRecord))
+        named = {content.call_id: None for content in contents if type(content) is CallRecord}
         unknown = deque(
             call_id for call_id in named if not core.knows(call_id) and call_id not in self._absent
         )
@@ -256,12 +305,12 @@ class PartitionReader:
             self._stop(why, "poison")
         return why is None
 
-    async def _refuse_strays(self, decoded: list[tuple[ConsumerRecord, _Content]]) -> bool:
+    async def _refuse_strays(self, records: list[ConsumerRecord], contents: list[_Content]) -> bool:
         """Put the records of other partitions' calls on the dead-letter topic; False if reading is to stop.
 
         All of a poll at once: they are as many as a producer sends.
         """
-        core, first = self.owner.core, decoded[0][0].offset
+        core, first = self.owner.core, records[0].offset
         self._refused = frozenset()
         if not core.has_strays:
             return True
@@ -270,7 +319,7 @@ class PartitionReader:
             return False
         letters = [
             (record, stray_violation(content.call_id))
-            for record, content in decoded
+            for record, content in zip(records, contents, strict=True)
             if isinstance(content, CallRecord)
             and core.is_stray(content.call_id)
             and (record.offset >= core.position or core.owes(content.call_id, record.offset))
@@ -279,7 +328,7 @@ class PartitionReader:
             return False
         self._refused = frozenset(record.offset for record, _ in letters)
         if first < core.position:
-            core.settle_owed(decoded[-1][0].offset + 1)
+            core.settle_owed(records[-1].offset + 1)
             self._sought = core.owed_from
         return True
 
@@ -312,11 +361,13 @@ class PartitionReader:
             remedy="repair the producer, then restart the worker",
         )
 
-    def _give_back(self, reason: HoldReason, at: int | None = None) -> None:
+    def _give_back(
+        self, reason: HoldReason, at: int | None = None, *, look_after_s: float = LOOK_FOR_OLD_EVERY_S
+    ) -> None:
         """Leave the records that were not handled to a later poll."""
         self._go_back(at)
-        self._hold(reason)
-        if reason != "recogniser":  # that is reviewed by itself
+        self._hold(reason, look_after_s=look_after_s)
+        if reason not in ("recogniser", "capacity"):  # those are reviewed by themselves
             self._retry = reason, self._tools.clock.monotonic() + RETRY_AFTER_S
 
     def _go_back(self, at: int | None = None) -> None:
@@ -330,19 +381,29 @@ class PartitionReader:
             self._go_back()
         reason = self._reason_to_wait(is_full=is_full, recogniser_answers=recogniser_answers)
         if reason == self.held_for:
+            if reason == "capacity" and not self._gives_up:
+                self._look_for_old()
             return
         if reason is not None:
             self._hold(reason)
         else:
             self._read()
 
+    def _look_for_old(self) -> None:
+        """Read on although there is no capacity, to give up what has waited for too long."""
+        if self._tools.max_lag_s and self._tools.clock.monotonic() >= self._look_for_old_at:
+            self._gives_up = True
+            self._tools.consumer.resume(self.partition)
+
     def _read(self) -> None:
-        self.held_for = None
+        self.held_for, self._gives_up, self._has_told_given_up = None, False, False
+        self.owner.core.give_up_audio(on=False, now=self._tools.clock.monotonic())
         self.reads_since = self._tools.clock.monotonic()
         self._tools.consumer.resume(self.partition)
 
-    def _hold(self, reason: HoldReason) -> None:
-        self.held_for = reason
+    def _hold(self, reason: HoldReason, *, look_after_s: float = LOOK_FOR_OLD_EVERY_S) -> None:
+        self.held_for, self._gives_up = reason, False
+        self._look_for_old_at = self._tools.clock.monotonic() + look_after_s
         self._tools.consumer.pause(self.partition)
 
     def _reason_to_wait(self, *, is_full: bool, recogniser_answers: bool) -> HoldReason | None:
@@ -358,7 +419,7 @@ class PartitionReader:
             self._retry = None
         if self._is_behind(now, recogniser_answers=recogniser_answers):
             return "recogniser"
-        if is_full and not self.owner.core.live_legs:
+        if is_full and not self.owner.core.served_legs:
             return "capacity"
         return None
 
@@ -388,7 +449,7 @@ class _Counts:
     def note(self, content: CallRecord, *, is_repeated: bool) -> None:
         """Count a record that was handled."""
         self._good += 1
-        if isinstance(content.record, AudioFrame):
+        if type(content.record) is AudioFrame:
             self._audio += 1
             self._repeated += is_repeated
         else:

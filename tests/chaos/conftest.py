@@ -1,8 +1,9 @@
 """Trials for the tests in here, and which of them are run.
 
 Ordinarily a short tier. All of it, with more calls and more faults, is for ``QA_TEST_CHAOS=full`` (as in
-``make verify``); ``QA_TEST_CHAOS_REPORT`` names a file for its figures. Brokers that may be stopped have to
-be our own, so these tests want Java even where others are given a broker by QA_TEST_KAFKA.
+``make verify``); ``QA_TEST_CHAOS_REPORT`` names a file for its figures, and ``QA_TEST_CHAOS_CALLS`` says how
+many calls the storm has, on machines that cannot play 40 in real time. Brokers that may be stopped have to be
+our own, so these tests want Java even where others are given a broker by QA_TEST_KAFKA.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from tests.chaos.trial import Trial, trial
 from tests.support.kafka import BrokerUnavailableError
 
 IS_FULL = os.environ.get("QA_TEST_CHAOS") == "full"
+
+STORM_CALLS = int(os.environ.get("QA_TEST_CHAOS_CALLS", "40"))
 
 full_tier = pytest.mark.skipif(not IS_FULL, reason="takes minutes: set QA_TEST_CHAOS=full")
 

@@ -20,9 +20,10 @@ import aiohttp
 
 from qa_service.embedded import EmbeddedPostgres
 from qa_service.embedded.child import Child, await_ready, free_port, start_child
+from qa_service.embedded.kafka import KafkaNode, await_node
 from qa_service.kafka import KafkaConfig, ensure_topics
 from qa_service.storage.migrate import upgrade
-from tests.support.kafka import KafkaNode, await_node, start_node
+from tests.support.kafka import start_node
 from tests.support.links import Link, linked, place_of, through
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.chaos.conftest import MakeTrial, full_tier
+from tests.chaos.conftest import STORM_CALLS, MakeTrial, full_tier
 from tests.chaos.faults import (
     FAULTS,
     freeze_a_worker,
@@ -19,7 +19,6 @@ from tests.chaos.trial import Trial
 
 pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.postgres]
 
-_CALLS = 40
 _KILLS = 20
 _BETWEEN_KILLS_S = (2.0, 16.0)
 _BETWEEN_FAULTS_S = (1.0, 6.0)
@@ -53,7 +52,7 @@ async def test_a_short_storm_loses_and_doubles_nothing(make_trial: MakeTrial) ->
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [1])
 async def test_a_storm_loses_and_doubles_nothing(make_trial: MakeTrial, seed: int) -> None:
-    async with make_trial(calls=_CALLS, workers=3, seed=seed) as trial:
+    async with make_trial(calls=STORM_CALLS, workers=3, seed=seed) as trial:
         others = [fault for fault in FAULTS.values() if fault is not kill_a_worker]
         trial.random.shuffle(others)
         async with asyncio.TaskGroup() as group:

@@ -32,8 +32,6 @@ class Trial:
     site: Site
     switchboard: Switchboard
     watch: Watch
-    database: Database
-    """The way to the rows that no fault touches."""
     random: Random
     spared: list[Program] = field(default_factory=list)
     """Workers that no fault strikes at present."""
@@ -41,8 +39,18 @@ class Trial:
     """What was found wrong, once it is over."""
 
     async def query(self, statement: str) -> list[dict[str, Any]]:
-        async with self.database.transaction() as connection:
+        async with reading(self.site) as database, database.transaction() as connection:
             return [dict(row) for row in (await connection.execute(sa.text(statement))).mappings()]
+
+
+@contextlib.asynccontextmanager
+async def reading(site: Site) -> AsyncIterator[Database]:
+    """New connections to the rows, past all links: older ones have not outlived a restart."""
+    database = Database(site.database.url)
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 @contextlib.asynccontextmanager
@@ -65,18 +73,17 @@ async def trial(
         await producer.start()
         switchboard = Switchboard(Publisher(producer, site.audio_topic))
         watch = Watch(site, switchboard)
-        database = Database(site.database.url)
         try:
             switchboard.begin([LiveCall(f"call-{number}", seed) for number in range(calls)])
-            running = Trial(site, switchboard, watch, database, Random(seed))
+            running = Trial(site, switchboard, watch, Random(seed))
             await _await_first_words(running, calls)
             yield running
             await site.heal()
             await switchboard.hang_up()
-            await await_settled(running.database, switchboard.calls)
-            running.faults = await find_faults(site, running.database, switchboard.calls)
+            async with reading(site) as database:
+                await await_settled(database, switchboard.calls)
+                running.faults = await find_faults(site, database, switchboard.calls)
         finally:
-            await database.close()
             await watch.close()
             await switchboard.close()
             await producer.stop()

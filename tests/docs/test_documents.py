@@ -271,3 +271,26 @@ def test_every_json_example_is_json(page):
     for kind, body in FENCE.findall(read(page)):
         if kind == "json":
             msgspec.json.decode(body)
+
+
+CASE = re.compile(r"`((?:\w+/)*test_\w+)::(test_\w+)`")
+
+
+def test_every_test_that_the_guarantees_name_exists():
+    named = CASE.findall(read(DOCS / "guarantees.md"))
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not re.search(rf"^(?:async )?def {name}\(", read(ROOT / "tests" / f"{file}.py"), re.MULTILINE)
+    ]
+
+    assert named
+    assert missing == []
+
+
+def test_every_case_of_the_guarantees_names_a_test():
+    _, _, cases = read(DOCS / "guarantees.md").partition("## Cases")
+    rows = [line for line in cases.partition("## Runbook")[0].splitlines() if line.startswith("| ")][1:]
+
+    assert rows
+    assert [row for row in rows if not CASE.search(row)] == []

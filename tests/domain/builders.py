@@ -43,11 +43,16 @@ def arrival(index: int, audio: bytes | None = None, *, offset: int | None = None
 class NoRules:
     """Rules that keep what they were fed and find nothing."""
 
+    has_early = False
+
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
 
     def score(self) -> None:
         return None
+
+    def would_raise(self, *_words: object) -> bool:
+        return False
 
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         self.entries.append(entry)

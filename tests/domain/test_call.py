@@ -19,7 +19,16 @@ from qa_service.contract.records import (
 )
 from qa_service.domain.actions import AbandonSession, FinishSession, OpenSession
 from qa_service.domain.call import Call, CallPolicy
-from qa_service.domain.entries import CallEnded, Gap, LegEnded, LegStarted, LegUpdated, LogEntry, Utterance
+from qa_service.domain.entries import (
+    CallEnded,
+    Gap,
+    LegEnded,
+    LegStarted,
+    LegUpdated,
+    LogEntry,
+    Quiet,
+    Utterance,
+)
 from qa_service.domain.writes import StoredCall
 from qa_service.protocol.events import (
     Completed,
@@ -41,7 +50,7 @@ class Desk:
     def __init__(self, call: Call | None = None) -> None:
         self.rules = NoRules()
         self.call = call or Call.begin(
-            "call", 0, origin_ts=ORIGIN_TS, rule_set_hash="hash", rules=self.rules, policy=CallPolicy()
+            "call", origin_ts=ORIGIN_TS, rule_set_hash="hash", rules=self.rules, policy=CallPolicy()
         )
         self.offset = -1
         self.now = 10.0
@@ -578,3 +587,79 @@ def test_paused_frames_read_again_are_no_contradiction() -> None:
     successor.take(*paused)
 
     assert set(successor.outcomes) == {"repeated"}
+
+
+def test_audio_that_is_given_up_becomes_gaps_and_opens_no_session() -> None:
+    desk = Desk()
+    desk.call.give_up_audio(on=True, now=0.0)
+    desk.take(start()).speak(range(50)).take(LegPause("customer", ORIGIN_TS)).speak(range(50, 75))
+    desk.take(LegResume("customer", ORIGIN_TS)).speak(range(75, 100))
+    desk.call.give_up_audio(on=True, now=1.0)
+    desk._collect()
+    assert desk.call.live_legs == 1
+    assert desk.call.served_legs == 0
+    assert desk.call.first_uncovered_offset is None
+    assert not [action for action in desk.actions if isinstance(action, OpenSession)]
+
+    desk.speak(range(100, 150))
+    desk.call.give_up_audio(on=False, now=2.0)
+    desk.speak(range(150, 200))
+
+    assert [(gap.reason, gap.start_pos // 160, gap.end_pos // 160) for gap in desk.bodies(Gap)] == [
+        ("capacity", 0, 50),
+        ("paused", 50, 75),
+        ("capacity", 75, 100),
+        ("capacity", 100, 150),
+    ]
+    assert len([action for action in desk.actions if isinstance(action, OpenSession)]) == 1
+    assert desk.call.served_legs == 1
+    assert desk.call.leg_row("customer").covered_seq == 149
+
+
+def test_a_leg_whose_audio_is_given_up_ends_with_its_gap_told() -> None:
+    desk = Desk()
+    desk.call.give_up_audio(on=True, now=0.0)
+    desk.take(start()).speak(range(5)).take(LegStop("customer", ORIGIN_TS), CallEnd(ORIGIN_TS))
+
+    assert [(gap.reason, gap.end_pos) for gap in desk.bodies(Gap)] == [("capacity", 5 * FRAME)]
+    assert desk.bodies(Quiet) == []
+    assert len(desk.bodies(CallEnded)) == 1
+
+
+def test_a_leg_that_comes_back_after_a_minute_goes_on_where_its_coverage_ends() -> None:
+    desk = spoken_by(start()).speak(range(50))
+    desk.tick(70).tick(1).hear(SessionFinished()).tick(1)
+    assert [ended.reason for ended in desk.bodies(LegEnded)] == ["idle"]
+    assert desk.call.ended
+
+    desk.speak(range(3550, 3600))  # 70 s further on, with frame numbers that say so
+
+    assert not desk.call.ended
+    assert desk.call.live_legs == 1
+    assert len(desk.bodies(LegStarted)) == 2
+
+
+def test_a_clock_that_jumps_moves_nothing() -> None:
+    steady, jumping = Desk(), Desk()
+    for desk, jump in ((steady, 0), (jumping, 3_600_000)):
+        desk.take(start())
+        for index in range(100):
+            record = frame(index, word(1))
+            jumped = record.ts + (jump if index % 2 else -jump) * (index > 9)
+            desk.take(msgspec.structs.replace(record, ts=jumped))
+        desk.hear(SpeechStarted("a", 0), SpeechStopped("a", 1500), Completed("a", "hello"))
+
+    assert steady.entries == jumping.entries
+    assert steady.call.leg_row("customer") == jumping.call.leg_row("customer")
+
+
+def test_a_final_that_comes_after_the_leg_has_ended_is_void() -> None:
+    desk = spoken_by(start()).speak(range(50)).take(LegStop("customer", ORIGIN_TS))
+    desk.hear(SessionFinished())
+    before = list(desk.entries)
+
+    desk.call.receive("customer", 1, Completed("late", "hello"), now=desk.now, at_ms=5)
+    desk._collect()
+
+    assert desk.entries == before
+    assert desk.call.parties["customer"].leg.ended

@@ -58,3 +58,28 @@ def test_a_second_pause_before_any_audio_is_one_with_the_first() -> None:
     pauses.leave_out([arrival(1)])
 
     assert pauses.close() == [Hole(0, 2 * FRAME, "paused")]
+
+
+def test_what_is_given_up_is_told_in_stretches_and_ends_with_audio_that_is_not() -> None:
+    pauses = Pauses(0, paused=False)
+    pauses.begin_giving_up(0)
+    pauses.leave_out([arrival(0), arrival(1)])
+    assert pauses.close() == [Hole(0, 2 * FRAME, "capacity")]
+
+    pauses.leave_out([arrival(2)])
+    pauses.end_giving_up()
+
+    assert pauses.leave_out([arrival(3)]) == [Hole(2 * FRAME, FRAME, "capacity"), arrival(3)]
+    assert pauses.hole is None
+
+
+def test_a_pause_in_what_is_given_up_keeps_its_own_reason() -> None:
+    pauses = Pauses(0, paused=False)
+    pauses.begin_giving_up(0)
+    pauses.begin(0)
+    pauses.leave_out([arrival(0)])
+    told = pauses.close()
+    pauses.end()
+    pauses.leave_out([arrival(1)])
+
+    assert told + pauses.close() == [Hole(0, FRAME, "paused"), Hole(FRAME, FRAME, "capacity")]

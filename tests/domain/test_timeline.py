@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, strategies as st
 
 from qa_service.domain.timeline import SessionTimeline
@@ -59,3 +60,13 @@ def test_positions_never_run_backwards(segments: list[tuple[int, str]]) -> None:
 
     assert positions == sorted(positions)
     assert all(0 <= found <= position for found in positions)
+
+
+def test_only_the_newest_segments_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qa_service.domain.timeline.MOST_SEGMENTS", 4)
+    timeline = SessionTimeline(1000)
+    for number in range(7):
+        timeline.append(10_000 * number, 100)
+
+    assert timeline.position_at(650) == 60_050
+    assert timeline.position_at(50) > 0  # clamped to the oldest that is remembered

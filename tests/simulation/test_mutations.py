@@ -223,7 +223,7 @@ def release_out_of_order(patch: Patch) -> None:
     def take_first(self) -> Item | None:
         ready = next((item for item in self.items.values() if item.result is not None), None)
         if ready is not None:
-            self.released.add(ready.item_id)
+            self.released[ready.item_id] = None
             del self.items[ready.item_id]
         return ready
 

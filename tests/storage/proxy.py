@@ -16,13 +16,15 @@ Fault = Literal["before_commit", "after_commit", "hang"]
 class FaultyProxy:
     """Passes bytes on until ``fault`` is set, which strikes once.
 
-    ``before_commit``: the COMMIT never reaches the server. ``after_commit``: the server commits, its
-    answer never reaches the client. ``hang``: nothing is passed on any more, for good.
+    A COMMIT, or what commits by itself: whatever holds the bytes of ``commits``. ``before_commit``: it never
+    reaches the server. ``after_commit``: the server commits, its answer never reaches the client. ``hang``:
+    nothing is passed on any more, for good.
     """
 
     def __init__(self, database_url: str) -> None:
         self._target = urlsplit(database_url)
         self.fault: Fault | None = None
+        self.commits = b"COMMIT"
         self.connections = 0
         self.url = ""
 
@@ -48,7 +50,7 @@ class FaultyProxy:
         while data := await reader.read(1 << 16):
             if self.fault == "hang":
                 await asyncio.Event().wait()
-            if b"COMMIT" in data and self.fault is not None:
+            if self.commits in data and self.fault is not None:
                 fault, self.fault = self.fault, None
                 if fault == "before_commit":
                     return

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from qa_service.outbox import TakeBounds
 from qa_service.storage import store as store_module
@@ -60,11 +59,11 @@ async def test_a_commit_of_unknown_outcome_stores_the_batch_exactly_once(proxy, 
     store = PostgresStore(proxied)
     claim = await store.claim(TOPIC, 3, "w")
     batch = a_batch(claim, calls=(a_call(),), entries=every_kind_of_entry(), outbox=(an_event(),))
-    proxy.fault = fault
+    proxy.fault, proxy.commits = fault, b"call-1"  # among the values of the one statement that is the write
 
     await store.write(batch)
 
-    assert proxy.fault is None, "the proxy never saw a COMMIT"
+    assert proxy.fault is None, "the proxy never saw the batch"
     assert proxy.connections > 1
     found = await store.load_call("call-1")
     assert found is not None
@@ -117,18 +116,18 @@ async def test_a_claim_waits_for_the_write_under_way_and_sees_it(database):
 async def test_a_batch_is_not_lost_when_the_one_before_becomes_visible_in_between(database, monkeypatch):
     store = PostgresStore(database)
     claim = await store.claim(TOPIC, 3, "w")
-    advance, calls = store_module._ADVANCE, []
+    calls = []
 
-    async def execute(connection, statement, *parameters):
-        found = await original(connection, statement, *parameters)
-        if statement is advance and not calls:
+    async def fetch_row(connection, statement, values):
+        found = await original(connection, statement, values)
+        if not calls:
             calls.append(1)
             async with database.transaction() as before:
-                await original(before, sa.text("UPDATE qa.partition_claim SET write_seq = 1"))
+                await before.execute(sa.text("UPDATE qa.partition_claim SET write_seq = 1"))
         return found
 
-    original = AsyncConnection.execute
-    monkeypatch.setattr(AsyncConnection, "execute", execute)
+    original = store_module.fetch_row
+    monkeypatch.setattr(store_module, "fetch_row", fetch_row)
 
     await store.write(a_batch(claim, 2, calls=(a_call(),)))
 

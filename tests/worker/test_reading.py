@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +19,17 @@ from qa_service.protocol.events import SessionFinished
 from qa_service.rules.ruleset import default_rule_set
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.testing.store import MemoryStore
+from qa_service.worker.consumer import MAX_POLL_RECORDS
 from qa_service.worker.outage import Outage
-from qa_service.worker.reading import RETRY_AFTER_S, STANDSTILL_S, PartitionReader, ReaderTools
+from qa_service.worker.reading import (
+    LOOK_FOR_OLD_EVERY_S,
+    RETRY_AFTER_S,
+    STANDSTILL_S,
+    PartitionReader,
+    ReaderTools,
+)
 from qa_service.worker.rule_book import RuleSets
-from tests.domain.builders import a_partition, frame, in_call, start
+from tests.domain.builders import FRAME, a_partition, frame, in_call, start
 from tests.worker.fakes import PARTITION, ManualClock, NotedConsumer, NotedSessions, an_owner, fetched
 
 
@@ -325,3 +333,81 @@ async def test_calls_of_a_partition_that_was_stopped_end_by_their_time_outs(plac
     successor.core.handle(in_call(frame(9)), 13, record_ms=0, now=place.clock.now)
     assert successor.core.live_legs == 1
     await successor.drop()
+
+
+async def test_audio_that_waits_too_long_for_capacity_is_given_up_and_the_newer_is_kept(place: Place) -> None:
+    reader, core = place.reader, place.reader.owner.core
+    reader._tools = dataclasses.replace(reader._tools, max_lag_s=300.0)
+    records = [fetched(0, start()), *(fetched(index + 1, frame(index)) for index in range(200))]
+
+    def look() -> bool:
+        """Let the worker, which is full, look; whether it reads."""
+        reader.review(is_full=True, recogniser_answers=True)
+        assert reader.held_for == "capacity"
+        return not place.consumer.is_paused
+
+    assert not look()
+    # Record 100 is 300 s old to the millisecond.
+    place.clock.now = (records[100].timestamp + 0.5) / 1000 + 300
+    with capture_logs() as logs:
+        assert look()
+        await reader.take(records)
+
+    assert [entry["event"] for entry in logs] == ["audio_given_up"]
+    assert (core.position, place.consumer.position) == (100, 100)
+    assert (core.live_legs, core.served_legs) == (1, 0)
+    assert not look()
+    assert await reader.owner.flush(1.0)
+    gaps = [row for row in place.store.entries.values() if row["kind"] == "gap"]
+    assert [(gap["reason"], gap["end_pos"]) for gap in gaps] == [("capacity", 99 * FRAME)]
+    assert place.store.claims[PARTITION.topic, PARTITION.partition].next_offset == 100
+
+    place.clock.now += LOOK_FOR_OLD_EVERY_S
+    assert look()
+    await reader.take(records[100:103])  # all of these are too old by now
+    assert core.position == 103
+    sessions = reader.owner._sessions
+    assert isinstance(sessions, NotedSessions)
+    assert sessions.opened == []
+    assert place.review() is None  # there is capacity again
+    await reader.take(records[103:])
+    assert core.served_legs == 1
+    assert len(sessions.opened) == 1
+
+
+async def test_without_a_bound_audio_waits_for_capacity_for_ever(place: Place) -> None:
+    place.review(is_full=True)
+    place.clock.now += 10_000
+
+    assert place.review(is_full=True) == "capacity"
+
+
+async def test_five_thousand_calls_that_start_in_one_second_are_taken_without_a_loss(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def know_nothing(_call_id: str) -> None:
+        """The store in memory goes over all it holds for one call."""
+
+    monkeypatch.setattr(place.store, "load_call", know_nothing)
+    calls = 5000
+    records = [fetched(index, start(), f"call-{index}") for index in range(calls)]
+    records += [fetched(calls + index, frame(0), f"call-{index}") for index in range(calls)]
+
+    with capture_logs():
+        while place.position < len(records):
+            await place.reader.take(records[place.position : place.position + MAX_POLL_RECORDS])
+            place.clock.now += RETRY_AFTER_S  # should a look-up have taken too long
+            place.review()
+    core, sessions = place.reader.owner.core, place.reader.owner._sessions
+    core.tick(now=place.clock.monotonic() + 2, read_until=place.clock.monotonic() + 2)
+    place.reader.owner.step()
+
+    assert isinstance(sessions, NotedSessions)
+    assert core.live_legs == calls
+    assert len(sessions.opened) == calls  # each waits for its token in the pool: see tests/asr/test_rate.py
+    with capture_logs():
+        assert await place.reader.owner.flush(60.0)
+    assert len(place.store.calls) == calls
+    assert (
+        place.store.claims[PARTITION.topic, PARTITION.partition].next_offset == calls
+    )  # no frame is covered
