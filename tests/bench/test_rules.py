@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from qa_service.bench.rules import TIMES_OVER, measure_rules, read_library, take_times_over
+from qa_service.bench.rules import TIMES_OVER, measure_rules, take_times_over
+from qa_service.rules.library import excerpt
 
 
 def test_a_few_calls_are_judged_by_the_set_four_times_over() -> None:
-    once, _ = take_times_over(read_library(), 1)
+    once, _ = take_times_over(excerpt(), 1)
     report = measure_rules(calls=3, rounds=1)
 
     assert report.rules == TIMES_OVER * len(once.rules)
