@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -182,6 +183,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its broker goes away on purpose
     run: Any = soak(
         minutes=options.minutes,
         lines=options.lines,
