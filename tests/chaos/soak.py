@@ -62,7 +62,7 @@ async def soak(*, minutes: float, lines: int, fault_every_s: float, seed: int) -
     with tempfile.TemporaryDirectory(prefix="qa-soak-", ignore_cleanup_errors=True) as home:
         async with trial(Path(home), default_cache_dir(), calls=0, workers=3, seed=seed) as running:
             running.spared = running.site.workers[:1]
-            memory = _Memory(running.spared)
+            memory = _Memory(list(running.spared))
             helpers = [
                 asyncio.create_task(_play_on(running.switchboard, running, line)) for line in range(lines)
             ]
