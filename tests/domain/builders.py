@@ -54,9 +54,6 @@ class NoRules:
     def score(self) -> CallScore | None:
         return None
 
-    def would_raise(self, *_words: object) -> bool:
-        return False
-
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         self.entries.append(entry)
         return ()

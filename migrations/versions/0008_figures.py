@@ -9,13 +9,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0009"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
 FOLDER = Path(__file__).parents[1] / "sql"
-SQL = FOLDER / "0011_figures.sql"
+SQL = FOLDER / "0008_figures.sql"
 STATEMENT_END = re.compile(r";\n(?! )")
 HEAD = re.compile(r"^(?:CREATE(?: OR REPLACE)? VIEW|COMMENT ON (?:VIEW|COLUMN)) ([\w.]+)", re.MULTILINE)
 ADDED_VIEWS = ("queue_hourly", "recovery", "scorecard", "scorecard_answer")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0007"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-SQL = Path(__file__).parents[1] / "sql" / "0007_judgements.sql"
+SQL = Path(__file__).parents[1] / "sql" / "0006_judgements.sql"
 
 
 def upgrade() -> None:

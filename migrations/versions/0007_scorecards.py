@@ -6,12 +6,12 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0007"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-SQL = Path(__file__).parents[1] / "sql" / "0009_scorecards.sql"
+SQL = Path(__file__).parents[1] / "sql" / "0007_scorecards.sql"
 
 
 def upgrade() -> None:
