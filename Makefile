@@ -51,9 +51,10 @@ lock: ## Pin the dependencies anew (needs uv)
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header tools/compare/requirements-whisper-live.in --override tools/compare/overrides-whisper-live.txt -o tools/compare/requirements-whisper-live.txt
 
 .PHONY: verify
-verify: setup ## All that takes long: clean-room setups, other Pythons, Java clients x 20, chaos, the container image
+verify: setup ## All that takes long: clean-room setups, other Pythons, Java clients x 20, 20,000 dialogues, chaos, the container image
 	@tools/verify/setups.sh
 	@tools/verify/pythons.sh
+	@QA_RULES_DIALOGUES=20000 $(PY) -m pytest -q tests/rules/test_properties.py
 	@QA_TEST_CLIENT_REPEATS=20 $(PY) -m pytest -q tests/clients -k "java and vad"
 	@QA_TEST_CHAOS=full $(PY) -m pytest -q tests/chaos
 	@tools/verify/image.sh

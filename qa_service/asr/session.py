@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import types
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import aiohttp
 import structlog
@@ -24,7 +25,7 @@ from qa_service.protocol.events import ErrorEvent, SessionCreated, SessionFinish
 from qa_service.protocol.limits import FINISH_TIMEOUT_S, MAX_MESSAGE_BYTES, PING_INTERVAL_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from qa_service.asr.endpoint import RecogniserEndpoint
     from qa_service.protocol.config import Extensions, SessionConfig
@@ -143,8 +144,8 @@ class RecogniserSession:
         self._task: asyncio.Task[None] | None = None
         # The socket while audio may be written to it at once: nothing waits, and its buffer has room.
         self._open_socket: aiohttp.ClientWebSocketResponse | None = None
-        # Done when the socket's buffer, found full, has room again.
-        self._room: asyncio.Future[None] | None = None
+        # A send that was begun from outside of the writer and has to wait: the writer's to finish.
+        self._begun: Awaitable[None] | None = None
         # Bytes sent and not counted yet.
         self._uncounted_bytes = 0
 
@@ -308,10 +309,10 @@ class RecogniserSession:
 
     async def _send_queue(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Send what is appended until no more is to come."""
-        while not (self._finish_wanted and not self._queue):
-            if self._room is not None:
-                await asyncio.wait([self._room])
-                self._room = None
+        while self._begun is not None or self._queue or not self._finish_wanted:
+            if self._begun is not None:
+                begun, self._begun = self._begun, None
+                await begun
             while self._queue:
                 pcm = self._queue.popleft()
                 await self._send(socket, self._protocol.append(pcm))
@@ -326,16 +327,16 @@ class RecogniserSession:
     def _send_at_once(self, socket: aiohttp.ClientWebSocketResponse, pcm: bytes) -> None:
         """Write audio to the socket from here: no task has to be woken for each piece of each leg.
 
-        Only a full buffer makes aiohttp wait, after it has taken what it was given: from then on audio
-        queues, and the writer waits in its place.
+        aiohttp's send comes to its end without waiting unless the buffer is full: only then is the writer
+        woken, to go on with it, and what comes meanwhile queues.
         """
         sending = self._send(socket, self._protocol.append(pcm))
         try:
-            self._room = sending.send(None)
+            awaited = sending.send(None)
         except StopIteration:
             pass
         else:
-            sending.close()
+            self._begun = _go_on(sending, awaited)
             self._open_socket = None
             self._wake.set()
         self._count(len(pcm))
@@ -367,6 +368,19 @@ class RecogniserSession:
         metrics.SESSIONS_LOST[lost.reason].inc()
         # Not from within the owner's own call of append.
         asyncio.get_running_loop().call_soon(self._on_lost, lost)
+
+
+@types.coroutine
+def _go_on(sending: Coroutine[Any, None, None], awaited: Any) -> Generator[Any, None, None]:
+    """Go on with a coroutine from what it waits for, in another task than it was begun in."""
+    try:
+        while True:
+            yield awaited
+            awaited = sending.send(None)
+    except StopIteration:
+        return
+    finally:
+        sending.close()
 
 
 def judge_refusal(status: int, address: str) -> SessionLost:

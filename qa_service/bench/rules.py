@@ -1,8 +1,8 @@
 """How many log entries a second the rules of one core judge.
 
-The rule set is taken several times over, under other ids, against calls in English, Chinese and Japanese,
-whose texts are made of sentences, some of which a rule is about. Every entry of a log counts as an event: a
-mix as calls have it, with a step of coverage a second while a side listens.
+The whole rule library is taken several times over, under other ids, against calls in English, Chinese and
+Japanese, whose texts are made of sentences, some of which a rule is about. Every entry of a log counts as an
+event: a mix as calls have it, with a step of coverage a second while a side listens.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from qa_service.domain.entries import (
 )
 from qa_service.domain.identities import utterance_id
 from qa_service.protocol.events import Emotion
+from qa_service.rules.library import excerpt
 from qa_service.rules.ruleset import RuleSet, load_rule_set
 
 TIMES_OVER: Final = 4
@@ -69,7 +70,7 @@ class RulesReport:
 
 def measure_rules(*, calls: int = 60, rounds: int = 5) -> RulesReport:
     """Judge generated calls, several times."""
-    rules, phrases = take_times_over(read_library(), TIMES_OVER)
+    rules, phrases = take_times_over(excerpt(), TIMES_OVER)
     languages = tuple(read_sentences())
     logs = [make_log(number, language) for number in range(calls // 3) for language in languages]
     events = sum(map(len, logs))
@@ -88,11 +89,6 @@ def measure_rules(*, calls: int = 60, rounds: int = 5) -> RulesReport:
         matching_share=round(matching / utterances, 3),
         state_bytes=state,
     )
-
-
-def read_library() -> str:
-    """Read the rules that are measured."""
-    return resources.files("qa_service.bench").joinpath("rules.yaml").read_text(encoding="utf-8")
 
 
 @cache

@@ -293,7 +293,7 @@ class RuleReader:
         if found[0] in also:
             return _NOTHING, fields
         condition = self._read_kind(found[0], fields.pop(found[0]))
-        if "during" in fields:
+        if "during" in fields and self._depth < MAX_DEPTH:
             self._depth += 1  # its anchor may hold a condition, and that another 'during'
             condition = self._read_during(fields.pop("during"), condition)
             self._depth -= 1
@@ -699,7 +699,7 @@ class RuleReader:
         condition, fields = self._read_with(node, "'of'", also=("leg_start", "first_utterance"))
         for key in ("leg_start", "first_utterance"):
             if key in fields:
-                role = self._document.read_choice(fields[key], "whose", SPEAKERS, "any")
+                role: Speaker = self._document.read_choice(fields[key], "whose", SPEAKERS, default="any")
                 return Anchor(at=key, role=role)
         return Anchor(at="condition", what=condition)
 

@@ -524,3 +524,26 @@ async def test_messages_of_many_megabytes_are_taken(scripted, open_session):
         await session.close()
 
     assert heard.lost is None
+
+
+async def test_audio_that_has_to_wait_for_room_is_sent_before_the_session_is_finished(http):
+    room, sent = asyncio.Event(), []
+
+    class FullSocket:
+        async def send_str(self, text):
+            await room.wait()
+            sent.append(json.loads(text)["type"])
+
+    session = RecogniserSession(
+        http, RecogniserEndpoint("ws://nowhere"), CONFIG, on_event=print, on_lost=print
+    )
+    writer = asyncio.create_task(session._write(FullSocket()))
+    await eventually(lambda: session._open_socket is not None, "the writer to have nothing to do")
+    session.append(bytes(2))
+    session.append(bytes(2))
+    session.finish()
+    room.set()
+    await eventually(lambda: len(sent) == 3, f"three messages; sent {sent}")
+    writer.cancel()
+
+    assert sent == ["input_audio_buffer.append", "input_audio_buffer.append", "session.finish"]

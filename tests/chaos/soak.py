@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -61,7 +62,7 @@ async def soak(*, minutes: float, lines: int, fault_every_s: float, seed: int) -
     with tempfile.TemporaryDirectory(prefix="qa-soak-", ignore_cleanup_errors=True) as home:
         async with trial(Path(home), default_cache_dir(), calls=0, workers=3, seed=seed) as running:
             running.spared = running.site.workers[:1]
-            memory = _Memory(running.spared)
+            memory = _Memory(list(running.spared))
             helpers = [
                 asyncio.create_task(_play_on(running.switchboard, running, line)) for line in range(lines)
             ]
@@ -182,6 +183,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its broker goes away on purpose
     run: Any = soak(
         minutes=options.minutes,
         lines=options.lines,

@@ -105,6 +105,21 @@ def test_a_frame_names_its_place_and_leaves_the_format_to_the_start():
     assert CallRecord("call-1", AudioFrame("customer", 160, 1, 1767225600020, AUDIO)) == decoded
 
 
+@pytest.mark.parametrize(
+    "wrong", [{}, {"pos": b"-1"}, {"seq": b""}, {"ts": b"1" * 19}, {"leg": b"a b"}, {"v": b"2"}]
+)
+def test_headers_in_any_order_come_to_the_same(wrong):
+    def outcome(headers):
+        try:
+            return decode_record(KEY, headers, b"audio")
+        except ContractError as error:
+            return str(error)
+
+    headers = list((FRAME_HEADERS | wrong).items())
+
+    assert outcome(headers) == outcome(headers[::-1]) == outcome(headers[3:] + headers[:3])
+
+
 def test_a_start_says_who_is_on_the_leg():
     decoded = decode(START_HEADERS, b'{"role":"agent","agent_id":"a-17","unheard_of":[1]}')
 

@@ -260,6 +260,14 @@ def test_the_good_rule_files_of_the_page_load_and_the_bad_one_is_refused_as_show
     assert shown == f"$ qa-service rules check my-rules.yaml\nError: {refused.value}\n"
 
 
+def test_every_test_that_the_page_of_the_rules_names_is_there():
+    there = "".join(read(path) for path in (ROOT / "tests" / "rules").glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", read(DOCS / "rules.md"))
+
+    assert len(named) > 40
+    assert [name for name in named if f"def {name}(" not in there] == []
+
+
 def test_the_hash_shown_is_that_of_the_first_example():
     loaded = load_rule_set(blocks("rules.md", "yaml")[0], "my-rules.yaml")
 

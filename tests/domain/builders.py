@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from qa_service.contract.info import LegInfo
 from qa_service.contract.records import AudioFrame, CallRecord, LegStart, Record
 from qa_service.domain.arrival import Arrival
 from qa_service.domain.call import CallPolicy
+from qa_service.domain.call_log import CallRules
 from qa_service.domain.entries import LogEntry
 from qa_service.domain.incidents import IncidentChange
 from qa_service.domain.leg import LegLimits
 from qa_service.domain.partition import Partition, RuleBook
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import Claim, StoredCall
 from qa_service.protocol.config import Extensions, SessionConfig
 from qa_service.protocol.events import SessionUpdated
@@ -48,7 +51,7 @@ class NoRules:
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
 
-    def score(self) -> None:
+    def score(self) -> CallScore | None:
         return None
 
     def would_raise(self, *_words: object) -> bool:
@@ -57,6 +60,9 @@ class NoRules:
     def feed(self, entry: LogEntry) -> tuple[IncidentChange, ...]:
         self.entries.append(entry)
         return ()
+
+    def would_raise(self, *_words: object) -> bool:
+        raise AssertionError("nobody asks rules of which none is early")
 
 
 def a_claim(*, epoch: int = 1, write_seq: int = 0, next_offset: int | None = 0, history: int = 0) -> Claim:
@@ -77,13 +83,14 @@ def a_partition(
     stored: tuple[StoredCall, ...] = (),
     *,
     policy: CallPolicy | None = None,
+    rules: Callable[[], CallRules] = NoRules,
 ) -> Partition:
     claim = claim or a_claim()
     return Partition(
         claim,
         stored,
         position=claim.next_offset or 0,
-        rules=RuleBook(current=lambda: "hash", start=lambda _hash, _call: NoRules()),
+        rules=RuleBook(current=lambda: "hash", start=lambda _hash, _call: rules()),
         policy=policy or CallPolicy(limits=LegLimits()),
     )
 

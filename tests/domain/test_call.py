@@ -21,6 +21,7 @@ from qa_service.domain.actions import AbandonSession, FinishSession, OpenSession
 from qa_service.domain.call import Call, CallPolicy
 from qa_service.domain.entries import (
     CallEnded,
+    EarlyWords,
     Gap,
     LegEnded,
     LegStarted,
@@ -587,6 +588,39 @@ def test_paused_frames_read_again_are_no_contradiction() -> None:
     successor.take(*paused)
 
     assert set(successor.outcomes) == {"repeated"}
+
+
+# --- early words --------------------------------------------------------------------------------
+
+
+class EarlyRules(NoRules):
+    """Rules that want to hear of a word before its utterance is finished, once."""
+
+    has_early = True
+
+    def would_raise(self, *words: object) -> bool:
+        return "cancel" in str(words[1]) and not any(
+            isinstance(entry.body, EarlyWords) for entry in self.entries
+        )
+
+
+def test_stable_words_that_raise_a_rule_are_logged_before_their_utterance_and_redacted() -> None:
+    rules = EarlyRules()
+    desk = Desk(
+        Call.begin("call", origin_ts=ORIGIN_TS, rule_set_hash="hash", rules=rules, policy=CallPolicy())
+    )
+    desk.take(start()).speak(range(100))
+    desk.hear(session_updated(extensions=True), SpeechStarted("a", 0))
+    desk.hear(
+        Partial("a", "please", " cancel", "en", None), Partial("a", "please cancel 4111", "", "en", None)
+    )
+    desk.hear(Partial("a", "please cancel 4111 it", "", "en", None))
+    desk.hear(SpeechStopped("a", 1000), Completed("a", "please cancel it"))
+
+    words, utterance = desk.bodies(EarlyWords)[0], desk.bodies(Utterance)[0]
+    assert len(desk.bodies(EarlyWords)) == 1
+    assert (words.ordinal, words.text, words.language) == (utterance.ordinal, "please cancel [number]", "en")
+    assert rules.entries == desk.entries
 
 
 def test_audio_that_is_given_up_becomes_gaps_and_opens_no_session() -> None:

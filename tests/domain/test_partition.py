@@ -6,12 +6,13 @@ from qa_service.contract.errors import ContractViolation, Reason
 from qa_service.contract.records import AudioFrame, CallEnd, LegResume, LegStop
 from qa_service.domain.actions import AbandonSession, Append, OpenSession
 from qa_service.domain.call import CallPolicy
-from qa_service.domain.entries import CallStarted, LegStarted
+from qa_service.domain.entries import CallEnded, CallStarted, LegStarted
 from qa_service.domain.leg import LegLimits
 from qa_service.domain.partition import LINGER_S, LegKey, Partition
+from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import StoredCall
 from qa_service.protocol.events import SessionFinished
-from tests.domain.builders import ORIGIN_TS, a_claim, a_partition, frame, in_call, start, word
+from tests.domain.builders import ORIGIN_TS, NoRules, a_claim, a_partition, frame, in_call, start, word
 
 KEY = LegKey("call", "customer")
 
@@ -245,3 +246,33 @@ def test_no_more_strays_are_remembered_than_a_bound(monkeypatch: pytest.MonkeyPa
         partition.adopt(a_stored_call(f"call-{number}", partition=5))
 
     assert [number for number in range(4) if partition.is_stray(f"call-{number}")] == [2, 3]
+
+
+def test_what_a_call_scored_stands_in_the_batch_that_ends_it() -> None:
+    score = CallScore(
+        call_id="call",
+        scorecard_hash="hash",
+        scorecard_id="card",
+        scorecard_version=1,
+        score=100.0,
+        auto_failed=False,
+        answered=1,
+        left_out=0,
+        answers=(),
+    )
+
+    class Graded(NoRules):
+        def score(self) -> CallScore:
+            return score
+
+    partition = a_partition(rules=Graded)
+    feed(partition, start())
+    started = partition.take_batch()
+    feed(partition, CallEnd(ORIGIN_TS))
+    ended = partition.take_batch()
+
+    assert started is not None
+    assert started.scores == ()
+    assert ended is not None
+    assert isinstance(ended.entries[-1].body, CallEnded)
+    assert ended.scores == (score,)

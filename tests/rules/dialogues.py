@@ -1,4 +1,4 @@
-"""Dialogues for tests: call logs written by hand, generated, and put into other orders of arrival."""
+"""Dialogues for tests: call logs written by hand, and put into other orders of arrival."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 import msgspec
-from hypothesis import strategies as st
 
 from qa_service.domain.entries import (
     Body,
@@ -108,94 +107,6 @@ class Dialogue:
         )
         self.entries.append(entry)
         return self
-
-
-TEXTS = (
-    "hello there",
-    "I want to CANCEL my contract.",
-    "cancel a b c d e f contract",
-    "cancel a b c d e f g contract",
-    "contract cancel",
-    "I guarantee you",
-    "pay 250 euros",
-    "",
-)
-_SPANS = (0, 500, 1_000, 2_000, 4_000, 5_000, 6_000, 11_000)
-_REASONS = ("lost", "paused", "not_sent", "recogniser_failed")
-
-
-def _steps() -> st.SearchStrategy[tuple[Any, ...]]:
-    lead, span = st.sampled_from((-500, *_SPANS)), st.sampled_from(_SPANS)
-    emotion = st.sampled_from((None, "angry", "angry", "angry", "angry", "sad", "neutral"))
-    confidence = st.sampled_from((None, 0.3, 0.5, 0.9, 0.9))
-    abstained = st.sampled_from((False, False, False, False, True))
-    rank, daily = st.sampled_from((None, 0.0, 0.02, 0.03, 0.2)), st.sampled_from((None, 0.0, 20.0, 20.5))
-    anger = st.tuples(rank, daily)
-    words = st.sampled_from(TEXTS)
-    utterance = st.tuples(st.just("say"), lead, span, words, emotion, confidence, abstained, anger)
-    return st.one_of(
-        utterance,
-        utterance,
-        utterance,
-        st.tuples(st.just("hush"), span),
-        st.tuples(st.just("hush"), span),
-        st.tuples(st.just("lose"), span, st.sampled_from(_REASONS)),
-        st.tuples(st.just("update"), st.sampled_from(("customer", "agent", "other"))),
-        st.tuples(st.just("restart"), span),
-    )
-
-
-def _play(dialogue: Dialogue, leg: str, step: tuple[Any, ...]) -> None:
-    kind, *rest = step
-    now = dialogue._ends[leg]
-    if kind == "say":
-        lead, span, text, emotion, confidence, abstained, (rank, daily) = rest
-        dialogue.say(
-            leg,
-            text,
-            now + lead,
-            now + lead + span,
-            emotion=None if abstained else emotion,
-            emotion_confidence=confidence,
-            emotion_abstained=abstained,
-            anger_rank=rank,
-            anger_daily=daily,
-        )
-    elif kind == "hush":
-        dialogue.hush(leg, now + rest[0])
-    elif kind == "lose":
-        dialogue.lose(leg, now + rest[0], rest[1])
-    elif kind == "update":
-        dialogue.update(leg, rest[0])
-    else:
-        dialogue.end(leg)
-        dialogue.start(leg, now + rest[0])
-
-
-@st.composite
-def call_logs(draw: st.DrawFn) -> list[LogEntry]:
-    """Draw a log of one to three legs, whose entries arrive in some order that a worker may see."""
-    dialogue = Dialogue()
-    for leg in ("customer", "agent", "customer-2")[: draw(st.integers(1, 3))]:
-        dialogue.start(leg, draw(st.sampled_from((0, 0, 500, 3_000, 12_000))))
-        for step in draw(st.lists(_steps(), max_size=12)):
-            _play(dialogue, leg, step)
-        if draw(st.booleans()):
-            dialogue.end(leg)
-    entries = shuffle(dialogue.entries, draw(st.integers(0, 2**32)))
-    if draw(st.booleans()):
-        at_ms = max(entry.end_ms for entry in entries)
-        entries.append(
-            LogEntry(
-                call_id=CALL,
-                call_seq=len(entries) + 1,
-                leg_id=None,
-                start_ms=at_ms,
-                end_ms=at_ms,
-                body=CallEnded(),
-            )
-        )
-    return entries
 
 
 def shuffle(entries: list[LogEntry], seed: int) -> list[LogEntry]:

@@ -6,6 +6,8 @@ whole. Silences alone, whose incidents last as long as they do, come from a tabl
 anything changes on any leg.
 """
 
+# ruff: noqa: C901, PLR0911, PLR0912, PLR0917 - naive on purpose: each condition is told in one go
+
 from __future__ import annotations
 
 import math
@@ -623,7 +625,7 @@ def _find_both_near(
     return hits
 
 
-def _find_not_near(  # noqa: PLR0917 - called once
+def _find_not_near(
     condition: Any,
     world: World,
     leg: str,
@@ -789,9 +791,9 @@ def _find_response_delay(condition: Any, world: World) -> list[Hit]:
             continue
         end, number = max(ends)
         lost = any(stop > end and i <= turn.instant for i, _, _, stop in world.gaps)
-        if before[number].role != turn.role and end <= turn.start and not lost:
-            if turn.start - end > condition.longer_than_ms:
-                hits.append(_of(turn))
+        is_answer = before[number].role != turn.role and end <= turn.start and not lost
+        if is_answer and turn.start - end > condition.longer_than_ms:
+            hits.append(_of(turn))
     return hits
 
 
@@ -1057,7 +1059,7 @@ def _find_sequence(condition: Any, world: World) -> list[Hit]:
     return hits
 
 
-def _take(  # noqa: PLR0917 - called twice
+def _take(
     steps: list[Any], number: int, path: _Path | None, now: Instant, condition: Any, world: World, paths: Any
 ) -> _Path | None:
     _, found, guards, is_absent = steps[number]
@@ -1221,7 +1223,7 @@ def _tabulate(log: list[LogEntry], leg: str, of: str) -> list[tuple[int, int, st
     return [row for row in table if row[0] < row[1]]
 
 
-def _judge_runs(  # noqa: PLR0917 - called twice
+def _judge_runs(
     rule: Rule,
     runs: list[tuple[int, int]],
     frontier: int,

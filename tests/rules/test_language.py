@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -13,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from qa_service.rules.errors import Problem, RuleFileError
 from qa_service.rules.language import EmotionCondition, SaidCondition, SilenceCondition
-from qa_service.rules.reading import read_rules
+from qa_service.rules.reading import CONDITIONS, read_rules
 
 GOOD = """\
 version: 1
@@ -253,6 +254,106 @@ def test_the_schema_takes_the_good_file_and_the_shipped_one(schema: dict[str, An
 )
 def test_what_is_no_rule_file_is_refused(source: str, message: str) -> None:
     assert any(line.startswith(message) for line in refuse(source))
+
+
+# One rule of every kind; what to replace in it, by what, and the message; the schema refuses these too.
+EVERYTHING = Path(__file__).with_name("everything.yaml").read_text(encoding="utf-8")
+MALFORMED_CONDITIONS = [
+    (
+        "early: true, when: {said",
+        "early: maybe, when: {said",
+        "expected 'early': true or false; found 'maybe'",
+    ),
+    ("any_of: {list: cancel}, not", "not", "'said' lacks 'any_of', 'words', 'all_of' or 'regex'"),
+    (
+        'regex: "call (is|may be) recorded", ',
+        "words: [x], ",
+        "'excluding' is about a regex: expected 'regex' as well",
+    ),
+    ("language: en}}", "language: 5}}", "expected a language by its primary subtag, such as en"),
+    ("role: agent, language", "role: boss, language", "expected a role: 'customer', 'agent' or 'other'"),
+    ("within: 5 words", "within: 5s", "expected 'within' of the form: 5 words; found '5s'"),
+    ("within: 5 words", "within: 51 words", "'within' spans 51 words; expected at most 50"),
+    ("b: [y], within", "within", "'near' needs exactly one of 'b' and 'not'"),
+    ("times: 3, within: 5 utt", "times: 11, within: 5 utt", "'times' is 11; expected at most 10"),
+    ("within: 5 utterances", "within: five", "expected 'within' (or 3 utterances, or call): a duration"),
+    ("for: 20s", "for: 20s, in: 1 of last 1 utterance", "'emotion' needs exactly one of 'in' and 'for'"),
+    ("from: calm, to: angry", "from: calm", "a shift of emotion lacks 'to'"),
+    ("to: angry", "to: angry, rank: top 3%", "'rank' does not go with a shift of emotion"),
+    ("over: 6 utterances", "over: 3 utterances", "expected 'over' from 4 to 10 utterances"),
+    ("weight: 1,", "weight: one,", "expected 'weight': a number from -100 to 100; found 'one'"),
+    ("200 words", "200 feet", "expected a pace a minute: 200 words, or 350 characters"),
+    ("above: -15", "above: 15", "expected a level in dBFS: a number from -100 to 0"),
+    ("after: 60s, severity", "severity", "an escalation needs exactly one of 'after' and 'updates'"),
+    ("share: 20%", "share: 100%", "'share' must be more than 0% and less than 100%"),
+    ("share: 20%", "share: 20", "expected 'share': a share such as 70%; found the number '20'"),
+    ("by: agent", "by: any", "expected who interrupts: 'agent' or 'customer'; found 'any'"),
+    ("above: 70%, ", "", "'talk_share' lacks 'above' or 'below'"),
+    ("within: 30s, of: {leg", "of: {leg", "'absent' lacks 'within'"),
+    ("of: call_end", "of: call_ends", "did you mean 'call_end'?"),
+    ("leg_start: agent", "leg_stop: agent", "unknown key 'leg_stop' in 'of', did you mean 'leg_start'?"),
+    (
+        "{overtalk: {longer_than: 1s}}]",
+        "{overtalk: {}}]",
+        "'overtalk' needs exactly one of 'longer_than' and 'share'",
+    ),
+    ("not: {said", "nor: {said", "unknown key 'nor' in a part of 'all'"),
+    ("last: 30s", "last: 30s, until: 3s", "'until' does not go with 'during' with 'last'"),
+    ("{silence: {of: agent, longer_than: 3s}}, {", "{}, {", "a part of 'any' needs exactly one condition"),
+]
+MALFORMED_FOR_THE_LOADER_ALONE = [
+    ("{list: cancel}", "{list: cancle}", "did you mean 'cancel'?"),
+    ("(is|may be)", "(is|may be", "expected a regular expression of RE2: missing )"),
+    ("at_least: 1.5", "at_least: 2", "all weights together never reach 2"),
+    ("severity: medium}, {upd", "severity: low}, {upd", "an escalation from 'low' to 'low' is none"),
+    (
+        "when: {said: {leg: any, any_of: {list",
+        "when: {near: {leg: any, any_of: {list",
+        "'early' is for rules whose",
+    ),
+    ("from: calm, to: angry", "from: angry, to: angry", "'from' and 'to' share a label"),
+    ("[{silence: {of: call, longer_than: 3s}}, ", "[", "the first step cannot be 'absent'"),
+]
+
+
+def test_the_loader_and_the_schema_take_a_rule_of_every_kind(schema: dict[str, Any]) -> None:
+    rules = read_rules(EVERYTHING, "rules.yaml")
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(EVERYTHING))
+
+    assert len(rules) == 16
+    assert set(CONDITIONS) <= set(schema["$defs"]["condition"]["properties"])
+    assert all(f"{name}:" in EVERYTHING for name in CONDITIONS)
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MALFORMED_CONDITIONS + MALFORMED_FOR_THE_LOADER_ALONE)
+def test_a_malformed_condition_is_refused_with_place_and_remedy(old: str, new: str, message: str) -> None:
+    assert old in EVERYTHING
+    lines = refuse(EVERYTHING.replace(old, new, 1))
+
+    assert any(message in line for line in lines), lines
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MALFORMED_CONDITIONS)
+def test_the_schema_refuses_the_same_conditions(
+    schema: dict[str, Any], old: str, new: str, message: str
+) -> None:
+    document = yaml.safe_load(EVERYTHING.replace(old, new, 1))
+
+    assert not jsonschema.Draft202012Validator(schema).is_valid(document)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "version: 1\nrules: [{id: a, version: 1, severity: low, description: d, when: &a {all: [*a]}}]",
+        (
+            "version: 1\nrules: [{id: a, version: 1, severity: low, description: d, when: &a {said: {leg:"
+            " any, words: [x]}, during: {until: 1s, of: *a}}}]"
+        ),
+    ],
+)
+def test_a_condition_inside_itself_is_refused(source: str) -> None:
+    assert any("too many conditions" in line for line in refuse(source))
 
 
 def test_all_problems_of_a_file_are_named_at_once() -> None:

@@ -1,4 +1,4 @@
-"""The engine against a naive oracle and against other orders of arrival, on rules and dialogues drawn at random.
+"""The engine against a naive oracle and other orders of arrival, on rules and dialogues drawn at random.
 
 Two hundred dialogues by default, each judged after each entry; ``QA_RULES_DIALOGUES=20000`` for a long run.
 """

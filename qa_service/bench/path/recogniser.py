@@ -23,7 +23,7 @@ from msgspec import Struct
 from qa_service.bench.path.helper import Handlers
 from qa_service.bench.path.stamps import age_ms, now_ticks
 from qa_service.protocol.client import REALTIME_PATH
-from qa_service.protocol.events import AppendAudio, Configure, Finish
+from qa_service.protocol.events import AppendAudio, Finish
 from qa_service.protocol.server import ServerSession, parse_request_path
 
 SILENT_MODEL: Final = "bench-silent"
@@ -129,8 +129,6 @@ class _Recogniser:
                         await socket.send_str(said)
                     await socket.send_str(session.finished())
                     return True
-                case Configure():
-                    pass
                 case _:
                     pass
         return False
