@@ -105,16 +105,6 @@ def believe_the_end_of_the_log_for_long(patch: Patch) -> None:
     patch.setattr(LogEnd, "look", look)
 
 
-def take_an_answer_for_as_new_as_its_arrival(patch: Patch) -> None:
-    def look(self, *, told_at, highwater, position, now):
-        original(self, told_at=told_at, highwater=highwater, position=position, now=now)
-        self._asked_after = now if told_at != self.__dict__.get("before") else self._asked_after
-        self.before = told_at
-
-    original = LogEnd.look
-    patch.setattr(LogEnd, "look", look)
-
-
 def begin_where_an_unannounced_leg_is_met(patch: Patch) -> None:
     patch.setattr(call_module, "_beginning", lambda first: first.pos)
 
@@ -318,7 +308,6 @@ MUTATIONS = (
     Mutation("1", "found: a frame held back has arrived", let_the_stall_clock_run_from_order, None, 200),
     Mutation("1", "found: what is not read is not known", believe_a_stale_end_of_the_log, ("broker outage",), 60),
     Mutation("1", "found: news of the log's end grow old", believe_the_end_of_the_log_for_long, ("broker outage",), 200),
-    Mutation("1", "found: an answer is as old as its question", take_an_answer_for_as_new_as_its_arrival, PAUSES, 600),
     Mutation("1", "found: a first frame may be overtaken", begin_where_an_unannounced_leg_is_met, None, 300),
     Mutation("2", "an unknown outcome is the same batch again", retry_an_unknown_outcome_as_another_batch, ("outcome unknown",), 20),
     Mutation("2", "a final is released once", release_a_repeated_final_again, ("final comes twice",), 20),
