@@ -62,6 +62,7 @@ EVENTS: Final[Mapping[str, str]] = {
         "dead-letter topic. Told once a call."
     ),
     "record_refused": "A record could not be used and went to the dead-letter topic.",
+    "tape_record_refused": "A record on a tape could not be used; on its topic it went to the dead letters.",
     "dead_letters_unavailable": (
         "The dead-letter topic does not take records, perhaps because it does not exist; partitions with "
         "such records wait."
