@@ -58,9 +58,6 @@ class NoRules:
         self.entries.append(entry)
         return ()
 
-    def would_raise(self, *_words: object) -> bool:
-        raise AssertionError("nobody asks rules of which none is early")
-
 
 def a_claim(*, epoch: int = 1, write_seq: int = 0, next_offset: int | None = 0, history: int = 0) -> Claim:
     """A claim; those of one ``history`` follow each other."""
