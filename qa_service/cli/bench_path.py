@@ -130,7 +130,7 @@ Examples:
 def capacity(*, as_json: bool) -> None:
     """Say what this machine holds: legs a core at a stated latency, memory, writes, and what limits first.
 
-    A short run of `bench path` and of its write path, about a minute; what it extrapolates, it says.
+    A short run of `bench path` and of its write path; what it extrapolates, it says.
     """
     settings = Settings()
     logs.configure("console", "error")

@@ -12,7 +12,7 @@ import binascii
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import numpy as np
@@ -102,12 +102,13 @@ class _Floor:
 
     async def _run(self, consumer: AIOKafkaConsumer, legs: dict[tuple[bytes, bytes], _Leg]) -> None:
         while True:
-            for records in (await consumer.getmany(timeout_ms=100)).values():
+            polled: dict[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=100)
+            for records in polled.values():
                 for record in records:
                     headers = dict(record.headers)
                     if headers["v"] != b"1" or headers["type"] != b"audio":
                         continue
-                    int(headers["pos"]), int(headers["seq"]), int(headers["ts"])
+                    _ = int(headers["pos"]), int(headers["seq"]), int(headers["ts"])
                     leg = legs[record.key, headers["leg"]]
                     leg.parts.append(record.value)
                     leg.size += len(record.value)
