@@ -245,6 +245,12 @@ class World:
             marks = [(i, b.role) for i, of, b in self.described if of == leg]
             marks += [(i, None) for i, of in self.left if of == leg]
             marks = sorted((mark for mark in marks if mark[0] <= until), key=lambda mark: mark[0])
+            # Described anew in the same role, a leg goes on.
+            marks = [
+                mark
+                for before, mark in zip([None, *marks], marks, strict=False)
+                if before is None or before[1] != mark[1]
+            ]
             for (instant, role), following in zip(marks, [*marks[1:], None], strict=False):
                 if role is not None:
                     spans.append((instant[0], math.inf if following is None else following[0][0], role))
