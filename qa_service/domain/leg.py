@@ -58,8 +58,8 @@ REPLAY_CHUNK_MS: Final = 1000
 """Audio per append when a session is fed what another one lost."""
 STALL_S: Final = 1.0
 """Frames stopped for so long: an open utterance is ended by silence."""
-_BYTE_CODECS: Final = ("pcmu", "pcma")
-"""A byte a sample, and no state from frame to frame."""
+_SAMPLE_BYTES: Final[dict[Codec, int]] = {"pcmu": 1, "pcma": 1, "pcm_s16le": 2}
+"""Of the codecs that have no state from frame to frame."""
 KEEP_OF_BUFFER: Final = 0.9
 """Share of the buffer that is kept when it overflows: one gap of some length rather than many."""
 
@@ -147,6 +147,7 @@ class Leg:
         What :meth:`refusal` and :meth:`accept` come to for such a frame, without their questions.
         """
         order = self._order
+        sample_bytes = _SAMPLE_BYTES.get(self.codec)
         if (
             frame.pos != order.next_pos
             or order.holds_frames
@@ -155,10 +156,11 @@ class Leg:
             or self.ended
             or (frame.codec is not None and frame.codec != self.codec)
             or (frame.rate is not None and frame.rate != self.rate)
-            or self.codec not in _BYTE_CODECS
+            or sample_bytes is None
+            or len(frame.audio) % sample_bytes
         ):
             return False
-        samples = len(frame.audio)
+        samples = len(frame.audio) // sample_bytes
         order.next_pos += samples
         order.next_seq = frame.seq + 1
         self._arrived_at = now

@@ -1,18 +1,32 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, strategies as st
 
+from qa_service.contract.codecs import Codec, bytes_per_sample
 from qa_service.contract.errors import ContractViolation, Reason
-from qa_service.contract.records import AudioFrame, CallEnd, LegResume, LegStop
+from qa_service.contract.info import LegInfo
+from qa_service.contract.records import AudioFrame, CallEnd, LegPause, LegResume, LegStart, LegStop
 from qa_service.domain.actions import AbandonSession, Append, OpenSession
-from qa_service.domain.call import CallPolicy
+from qa_service.domain.call import Call, CallPolicy
 from qa_service.domain.entries import CallEnded, CallStarted, LegStarted
 from qa_service.domain.leg import LegLimits
 from qa_service.domain.partition import LINGER_S, LegKey, Partition
 from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import StoredCall
 from qa_service.protocol.events import SessionFinished
-from tests.domain.builders import ORIGIN_TS, NoRules, a_claim, a_partition, frame, in_call, start, word
+from tests.domain.builders import (
+    FRAME,
+    ORIGIN_TS,
+    RATE,
+    NoRules,
+    a_claim,
+    a_partition,
+    frame,
+    in_call,
+    start,
+    word,
+)
 
 KEY = LegKey("call", "customer")
 
@@ -276,3 +290,37 @@ def test_what_a_call_scored_stands_in_the_batch_that_ends_it() -> None:
     assert ended is not None
     assert isinstance(ended.entries[-1].body, CallEnded)
     assert ended.scores == (score,)
+
+
+@given(
+    codec=st.sampled_from(["pcmu", "pcma", "pcm_s16le"]),
+    order=st.lists(
+        st.one_of(st.integers(0, 12), st.sampled_from(["on", "pause", "resume", "stop"])), max_size=40
+    ),
+)
+def test_the_short_way_of_a_frame_comes_to_the_same_as_the_long_one(
+    codec: Codec, order: list[int | str]
+) -> None:
+    audio = bytes(FRAME * bytes_per_sample(codec))
+
+    def play() -> tuple[object, ...]:
+        partition, index, outcomes = a_partition(), 0, []
+        outcomes += feed(partition, LegStart("customer", ORIGIN_TS, codec, RATE, LegInfo(role="customer")))
+        for step in order:
+            if step == "pause":
+                record: object = LegPause("customer", ORIGIN_TS)
+            elif step == "resume":
+                record = LegResume("customer", ORIGIN_TS)
+            elif step == "stop":
+                record = LegStop("customer", ORIGIN_TS)
+            else:
+                index = index + 1 if step == "on" else int(step)
+                record = AudioFrame("customer", index * FRAME, index, ORIGIN_TS + 20 * index, audio, codec)
+            outcomes += feed(partition, record)
+        return outcomes, partition.take_actions(), partition.next_offset, partition.take_batch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Call, "take_next", lambda *_, **__: None)
+        the_long_way = play()
+
+    assert play() == the_long_way
