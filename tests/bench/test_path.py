@@ -28,8 +28,8 @@ from qa_service.bench.path.sampling import Sampler
 from qa_service.bench.path.stamps import FRAME_SAMPLES, age_ms, now_ticks, write_stamp
 from qa_service.bench.path.writes import UTTERANCES_A_BATCH, make_batch, measure_writes
 from qa_service.bench.scoring import spread
-from qa_service.domain.writes import Claim
 from qa_service.kafka import KafkaConfig
+from tests.domain.builders import a_claim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,8 +197,7 @@ def test_capacity_names_what_gives_out_first():
 
 
 def test_a_batch_of_the_write_bench_goes_on_from_the_one_before():
-    claim = Claim(topic="t", partition=1, epoch=2, write_seq=5, next_offset=None)
-    batch = make_batch(claim, 3)
+    batch = make_batch(a_claim(epoch=2, write_seq=5, next_offset=None), 3)
 
     assert batch.write_seq == 8
     assert {entry.call_seq for entry in batch.entries} == {3}
