@@ -231,7 +231,11 @@ async def test_a_run_of_bad_records_stops_the_partition_and_is_kept(make_chain: 
 
         assert "3 undecodable records in a row" in detail
         assert len(await chain.dead_letters(3)) == 3
-        assert metrics.PARTITIONS_PAUSED["poison"]._value.get() == 1
+
+        async def is_counted() -> bool:
+            return metrics.PARTITIONS_PAUSED["poison"]._value.get() == 1
+
+        await eventually(is_counted, waiting_for="the partition to be counted as paused for poison")
 
 
 async def test_an_unknown_version_stops_its_own_partition_alone(make_chain: MakeChain) -> None:
