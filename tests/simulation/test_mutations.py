@@ -184,7 +184,7 @@ def never_prove_the_claim(patch: Patch) -> None:
 
 def go_on_after_any_claim(patch: Patch) -> None:
     def renew(self, claim: Claim) -> bool:
-        self.epoch, self._write_seq = claim.epoch, claim.write_seq
+        self.epoch, self._token, self._write_seq = claim.epoch, claim.token, claim.write_seq
         return True
 
     patch.setattr(Partition, "renew", renew)
@@ -316,7 +316,7 @@ MUTATIONS = (
     Mutation("3", "a write of an older epoch is refused", drop_the_fence, PAUSES, 100),
     Mutation("3", "a fenced member of the group claims again", forget_a_fenced_partition, ("foreign claim",), 20),
     Mutation("3", "found: a quiet partition proves its claim", never_prove_the_claim, ("database set back",), 200),
-    Mutation("4", "memory is kept only if nobody else was there", go_on_after_any_claim, ("database set back", "rebalance"), 100),
+    Mutation("4", "memory is kept only if nobody else was there", go_on_after_any_claim, ("database set back", "rebalance"), 20),
     Mutation("5", "a new session gets all that is not released", replay_nothing, ("connection lost",), 20),
     Mutation("5", "results are released in order", release_out_of_order, ("finals out of order", "final never comes"), 60),
     Mutation("5", "what fails is given up in time", wait_for_ever, ("recogniser mute",), 60),
