@@ -33,6 +33,9 @@ from qa_service.worker.log_end import LogEnd
 from qa_service.worker.owner import PartitionOwner
 from qa_service.worker.reading import PartitionReader
 
+# It only computes, and may have to give way to all else on the machine.
+pytestmark = pytest.mark.timeout(900)
+
 Patch = pytest.MonkeyPatch
 
 
