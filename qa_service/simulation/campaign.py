@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing.synchronize import Event
 from typing import Final
 
 import structlog
@@ -66,9 +67,9 @@ def run_all(seeds: range, *, kinds: tuple[str, ...] | None = None, jobs: int) ->
     To be closed if it is not wanted to its end: that ends the processes.
     """
     # A fresh interpreter each: nothing that the caller has set up, or logs, gets into a run.
-    executor = ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
-    )
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_process, initargs=(stop,))
     waiting: set[Future[list[Outcome]]] = set()
     parts = _split(seeds)
     try:
@@ -80,7 +81,8 @@ def run_all(seeds: range, *, kinds: tuple[str, ...] | None = None, jobs: int) ->
             for batch in done:
                 yield from batch.result()
     finally:
-        executor.shutdown(cancel_futures=True)  # waits for the batches under way: some seconds
+        stop.set()
+        executor.shutdown(cancel_futures=True)  # waits for the runs under way, not for their batches
 
 
 def _split(seeds: range) -> Iterator[tuple[int, ...]]:
@@ -89,10 +91,17 @@ def _split(seeds: range) -> Iterator[tuple[int, ...]]:
         yield part
 
 
-def _begin_process() -> None:
+class _Process:
+    """What a process of a campaign was given at its beginning."""
+
+    stop: Event
+
+
+def _begin_process(stop: Event) -> None:
+    _Process.stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one at the terminal ends us
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _run_batch(seeds: tuple[int, ...], kinds: tuple[str, ...] | None) -> list[Outcome]:
-    return [simulate(seed, kinds=kinds) for seed in seeds]
+    return [simulate(seed, kinds=kinds) for seed in seeds if not _Process.stop.is_set()]
