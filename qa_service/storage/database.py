@@ -204,6 +204,10 @@ async def fetch_row(connection: AsyncConnection, statement: str, values: Sequenc
     driver: Any = (await connection.get_raw_connection()).driver_connection
     try:
         return await driver.fetchrow(statement, *values)
+    except (asyncio.CancelledError, TimeoutError):
+        # Left in the midst of an answer, which giving the connection back would wait for.
+        await connection.invalidate()
+        raise
     finally:
         if driver.is_closed():
             await connection.invalidate()  # or the pool would hand it out again
