@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
-import signal
 from collections import Counter
 from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from qa_service.processes import spread
 from qa_service.rules.backtest import (
     Fate,
     Trial,
@@ -29,7 +28,6 @@ from qa_service.storage.stored_calls import PastCall, read_past_calls
 
 CALLS_A_BATCH: Final = 20
 """Some thousands of log entries, a few MB: what a process holds at a time."""
-_WAITING: Final = 2  # batches that wait, for each process
 
 
 class Tried(NamedTuple):
@@ -47,23 +45,12 @@ def try_rules(
     source: str, call_ids: Sequence[str], *, database_url: str, jobs: int | None
 ) -> Generator[Tried]:
     """Try rules on stored calls, batch by batch, as they get done; close the iterator to stop early."""
-    jobs = jobs or len(os.sched_getaffinity(0))
-    batches = (call_ids[n : n + CALLS_A_BATCH] for n in range(0, len(call_ids), CALLS_A_BATCH))
-    pool = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _start_process, (source, database_url)
+    return spread(
+        _try_batch,
+        (call_ids[n : n + CALLS_A_BATCH] for n in range(0, len(call_ids), CALLS_A_BATCH)),
+        processes=jobs or len(os.sched_getaffinity(0)),
+        begin=partial(_start_process, source, database_url),
     )
-    try:
-        running: set[Future[Tried]] = set()
-        for batch in batches:
-            running.add(pool.submit(_try_batch, batch))
-            if len(running) >= jobs * _WAITING:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from [future.result() for future in done]
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from [future.result() for future in done]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def try_call(rules: RuleSet, call: PastCall) -> list[Trial]:
@@ -103,7 +90,6 @@ _process: _Process | None = None
 
 def _start_process(source: str, database_url: str) -> None:
     global _process  # noqa: PLW0603 - how a pool's process keeps anything
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who stops us
     rules = load_rule_set(source, "the rules")
     database = Database(database_url, pool_size=1)
     _process = _Process(asyncio.new_event_loop(), database, rules, vary_thresholds(rules))

@@ -6,19 +6,18 @@ the world, counted over all of them: a pair that never came about has not been t
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import multiprocessing
-import signal
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from multiprocessing.synchronize import Event
 from typing import Final
 
 import structlog
 
+from qa_service.processes import spread
 from qa_service.simulation.faults import FAULTS
 from qa_service.simulation.states import STATE_NAMES
 from qa_service.simulation.world import Outcome, simulate
@@ -66,23 +65,10 @@ def run_all(seeds: range, *, kinds: tuple[str, ...] | None = None, jobs: int) ->
 
     To be closed if it is not wanted to its end: that ends the processes.
     """
-    # A fresh interpreter each: nothing that the caller has set up, or logs, gets into a run.
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_process, initargs=(stop,))
-    waiting: set[Future[list[Outcome]]] = set()
-    parts = _split(seeds)
-    try:
-        while True:
-            waiting |= {executor.submit(_run_batch, p, kinds) for p in islice(parts, 2 * jobs - len(waiting))}
-            if not waiting:
-                return
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for batch in done:
-                yield from batch.result()
-    finally:
-        stop.set()
-        executor.shutdown(cancel_futures=True)  # waits for the runs under way, not for their batches
+    run = partial(_run_batch, kinds=kinds)
+    with contextlib.closing(spread(run, _split(seeds), processes=jobs, begin=_be_quiet)) as batches:
+        for batch in batches:
+            yield from batch
 
 
 def _split(seeds: range) -> Iterator[tuple[int, ...]]:
@@ -91,17 +77,9 @@ def _split(seeds: range) -> Iterator[tuple[int, ...]]:
         yield part
 
 
-class _Process:
-    """What a process of a campaign was given at its beginning."""
-
-    stop: Event
-
-
-def _begin_process(stop: Event) -> None:
-    _Process.stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one at the terminal ends us
+def _be_quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _run_batch(seeds: tuple[int, ...], kinds: tuple[str, ...] | None) -> list[Outcome]:
-    return [simulate(seed, kinds=kinds) for seed in seeds if not _Process.stop.is_set()]
+    return [simulate(seed, kinds=kinds) for seed in seeds]

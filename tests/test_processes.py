@@ -1,0 +1,60 @@
+"""Work spread over processes."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from qa_service.processes import spread
+
+
+def begin_quietly() -> None:
+    """Nothing to prepare."""
+
+
+def begin_with_a_wish() -> None:
+    os.environ["QA_TEST_WISH"] = "granted"
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def tell_wish(_part: int) -> str:
+    return os.environ.get("QA_TEST_WISH", "not granted")
+
+
+def fail(_part: int) -> None:
+    raise ArithmeticError("this part cannot be done")
+
+
+def sleep_on(part: int) -> int:
+    if part:
+        time.sleep(3600)
+    return part
+
+
+def test_the_results_of_all_parts_come_once() -> None:
+    assert sorted(spread(double, range(9), processes=2, begin=begin_quietly)) == [*range(0, 18, 2)]
+
+
+def test_each_process_begins_with_what_it_was_given() -> None:
+    assert [*spread(tell_wish, [1], processes=1, begin=begin_with_a_wish)] == ["granted"]
+
+
+def test_a_part_that_fails_fails_the_whole() -> None:
+    with pytest.raises(ArithmeticError, match="this part cannot be done"):
+        [*spread(fail, [1], processes=1, begin=begin_quietly)]
+
+
+def test_processes_in_the_midst_of_a_part_end_with_the_generator() -> None:
+    before = set(multiprocessing.active_children())
+    with contextlib.closing(spread(sleep_on, [0, 1, 2, 3], processes=2, begin=begin_quietly)) as results:
+        assert next(results) == 0
+        assert set(multiprocessing.active_children()) > before
+
+    assert set(multiprocessing.active_children()) == before
