@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from qa_service.rules.backtest import Alert, Precision, compare, pair
+from qa_service.rules.backtest import Alert, Precision, compare, pair, thresholds_of, vary_thresholds
+from qa_service.rules.ruleset import load_rule_set
 from tests.storage.builders import an_id, an_incident
 
 
@@ -71,3 +73,13 @@ def test_a_difference_names_the_incident_and_the_field():
         (an_id("only raised"), "raised"): (None, "opened"),
     }
     assert compare(stored, stored) == []
+
+
+def test_a_rule_of_added_evidence_is_tried_at_each_sum_above_zero_and_others_not_at_all():
+    rules = load_rule_set(Path(__file__).with_name("everything.yaml").read_text(), "rules")
+
+    tried = {rule.id: thresholds for rule in rules.rules if (thresholds := thresholds_of(rule))}
+
+    assert tried == {"h": [0.5, 1.0, 1.5]}  # of the weights 1, 0.5 and -1
+    varied = [(at, *((r.id, r.when.at_least) for r in each.rules)) for at, each in vary_thresholds(rules)]
+    assert varied == [({"h": 0.5}, ("h", 0.5)), ({"h": 1.0}, ("h", 1.0)), ({"h": 1.5}, ("h", 1.5))]

@@ -67,6 +67,37 @@ async def test_a_back_test_of_the_same_rules_finds_the_same_alerts(stored, datab
     assert len(report["alerts"]) == judged
 
 
+SCORED = """
+version: 1
+rules:
+  - id: going-badly
+    version: 1
+    severity: medium
+    description: Silence and empty promises add up.
+    when:
+      score:
+        at_least: 2
+        within: 10m
+        of:
+          - {weight: 1, silence: {of: call, longer_than: 4s}}
+          - {weight: 1, said: {leg: agent, any_of: ["i guarantee", "ihnen garantieren", "one moment"]}}
+"""
+
+
+@pytest.mark.usefixtures("stored")
+async def test_a_back_test_tells_how_other_thresholds_would_fare(invoke, tmp_path):
+    (tmp_path / "rules.yaml").write_text(SCORED)
+
+    report = json.loads((await invoke(backtest, str(tmp_path / "rules.yaml"), "--json")).output)
+    shown = (await invoke(backtest, str(tmp_path / "rules.yaml"), "--summary")).output
+
+    lower, own = report["thresholds"]["going-badly"]
+    assert (lower["at_least"], own["at_least"]) == (1, 2)
+    assert lower["would_raise"] > own["would_raise"] > 0
+    assert own["would_raise"] == report["rules"]["going-badly"]["would_raise"]
+    assert "going-badly at" in shown
+
+
 async def test_a_back_test_tells_what_a_change_adds_and_takes_away(stored, invoke, tmp_path):
     changed = RULES.replace("10s", "4s").replace('"i guarantee"', '"i vouch"').replace('"one moment"', '"hm"')
     (tmp_path / "rules.yaml").write_text(changed)

@@ -11,8 +11,10 @@ from qa_service import metrics
 from qa_service.asr_server import AsrServer
 from qa_service.contract import AudioFrame, LegInfo, encode_record
 from qa_service.embedded.child import free_port
+from qa_service.rules.ruleset import load_rule_set
+from qa_service.storage.rule_versions import publish
 from tests.support.waiting import eventually
-from tests.worker.conftest import Chain, a_chain, now_ms, quiet, serve_scripted, speech
+from tests.worker.conftest import RULES, Chain, a_chain, now_ms, quiet, serve_scripted, speech
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
@@ -55,6 +57,47 @@ async def test_a_phrase_raises_one_incident_and_closes_it(chain: Chain) -> None:
     assert alerts[0]["evidence"][0]["text"] == "cancel my contract"
     stamps = alerts[0]["stamps"]
     assert stamps["final_at"] <= stamps["durable_at"] <= stamps["published_at"]
+
+
+async def test_rules_published_while_a_worker_runs_are_those_of_new_calls_alone(chain: Chain) -> None:
+    await chain.stop("worker")
+    await _put_in_force(chain, RULES)
+    chain.start_worker(rules_from="database", rules_poll_s=0.1)
+    await chain.await_ready()
+    audio = speech("hello") + quiet(1) + speech("cancel", "my", "contract") + quiet(1)
+    await chain.say("customer", audio[: len(audio) // 2], stop=False)
+    await eventually(chain.texts, waiting_for="the first utterance")
+    await _put_in_force(chain, RULES.replace("cancellation-request", "wants-to-leave"))
+    begun = await _await_rules_of_new_calls(chain, "wants-to-leave")
+    await chain.go_on(audio, len(audio) // 2, len(audio))
+    await chain.end_call()
+    await chain.await_end()
+    raised = await chain.query("select call_id, rule_id from qa.incident")
+
+    assert {"call_id": chain.call_id, "rule_id": "cancellation-request"} in raised
+    assert {"call_id": begun, "rule_id": "wants-to-leave"} in raised
+    assert len({(each["call_id"], each["rule_id"]) for each in raised if each["call_id"] == begun}) == 1
+
+
+async def _put_in_force(chain: Chain, source: str) -> None:
+    rules = load_rule_set(source, "published rules")
+    await publish(chain.database, rule_set_hash=rules.hash, source=source, name="test", by="a test")
+
+
+async def _await_rules_of_new_calls(chain: Chain, rule_id: str) -> str:
+    """Begin one call after the other until one has raised the rule; returns which."""
+    begun: list[str] = []
+
+    async def found() -> str | None:
+        call_id = f"{chain.call_id}-{len(begun)}"
+        begun.append(call_id)
+        await chain.say("customer", speech("cancel", "my", "contract") + quiet(1), call_id=call_id)
+        await chain.end_call(call_id)
+        await chain.await_end(call_id)
+        raised = await chain.query("select rule_id from qa.incident where call_id = :call", call=call_id)
+        return call_id if {"rule_id": rule_id} in raised else None
+
+    return await eventually(found, waiting_for=f"a call whose rules have {rule_id}")
 
 
 async def test_dead_air_of_both_legs_is_one_incident(chain: Chain) -> None:
