@@ -117,7 +117,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 for _ in range(_CALLBACKS_AT_ONCE):
                     if not self._tasks or (not self._ready and not self._timers):
                         break
-                    self._advance()
+                    if not self._ready:
+                        self._advance()
                     self._run_next()
                     if not self._ready:
                         break
@@ -204,26 +205,26 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             task = self.spawn(None, future)
             burst = 0
             while not task.done():
-                burst = 0 if self._advance() else burst + 1
-                if burst > _CALLBACKS_AT_ONCE:
+                if not self._ready:
+                    self._advance()
+                    burst = 0
+                elif (burst := burst + 1) > _CALLBACKS_AT_ONCE:
                     raise Deadlock(f"time stands still at {self._now:.3f} s")
                 self._run_next()
             return task.result()
 
-    def _advance(self) -> bool:
-        """Move timers that are due to the ready ones; say whether time had to pass for it."""
-        has_passed = not self._ready
-        if has_passed:
-            while self._timers and self._timers[0][3].cancelled():
-                heapq.heappop(self._timers)
-            if not self._timers:
-                raise Deadlock(f"everybody waits at {self._now:.3f} s, and nothing is due")
-            self._now = max(self._now, self._timers[0][0])
-        while self._timers and self._timers[0][0] <= self._now:
-            _, _, process, handle = heapq.heappop(self._timers)
+    def _advance(self) -> None:
+        """Let time pass, if need be, until a timer is due, and move those that are to the ready ones."""
+        timers = self._timers
+        while timers and timers[0][3].cancelled():
+            heapq.heappop(timers)
+        if not timers:
+            raise Deadlock(f"everybody waits at {self._now:.3f} s, and nothing is due")
+        self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            _, _, process, handle = heapq.heappop(timers)
             if not handle.cancelled():
                 self._ready.append((process, handle))
-        return has_passed
 
     def _run_next(self) -> None:
         if not self._ready:

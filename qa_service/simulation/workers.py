@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from aiokafka.errors import KafkaConnectionError
@@ -16,7 +17,7 @@ from aiokafka.errors import KafkaConnectionError
 from qa_service.asr.endpoint import RecogniserEndpoint
 from qa_service.asr.rate import SessionGate
 from qa_service.domain.call import CallPolicy
-from qa_service.rules.ruleset import load_rule_set
+from qa_service.rules.ruleset import RuleSet, load_rule_set
 from qa_service.simulation.broker import Broker, MemoryConsumer
 from qa_service.simulation.database import DistantStore, Server
 from qa_service.simulation.loop import Process, VirtualLoop, unix_ms
@@ -31,6 +32,12 @@ from qa_service.worker.sessions import SessionPool
 _DELIVERY_S: Final = 0.05
 _REFUSED_AFTER_S: Final = 1.0
 _ENDPOINT: Final = RecogniserEndpoint("ws://recogniser:9999")
+
+
+@lru_cache(maxsize=8)
+def _read_rules(source: str) -> RuleSet:
+    """Read a rule set once for all workers of all runs: it does not change, and reading it takes a while."""
+    return load_rule_set(source, "simulated rules")
 
 
 class VirtualClock(Clock):
@@ -109,7 +116,7 @@ class WorkerProcess:
         around = self._around
         clock = VirtualClock(around.loop)
         store = DistantStore(around.database)
-        rule_sets = RuleSets(load_rule_set(self._rules, "simulated rules"), store)
+        rule_sets = RuleSets(_read_rules(self._rules), store)
         while True:
             with contextlib.suppress(StoreUnavailable):
                 await rule_sets.publish()
