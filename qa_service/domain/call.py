@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -55,6 +55,9 @@ from qa_service.protocol.events import ServerEvent, SessionUpdated
 Outcome: TypeAlias = Literal["accepted", "repeated", "without_effect"]
 """What became of a record; ``without_effect``: an end of something that is not there, or ended already."""
 
+CALM_TICK_S: Final = 0.5
+"""Time-outs are looked at so often while audio flows: the shortest that is left then counts in seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallPolicy:
@@ -93,6 +96,8 @@ class Call:
         """Whether the audio of its legs is given up (reason ``capacity``)."""
         self.begun_at: int | None = None
         """Record it began with; None: it was taken up as it was stored."""
+        self._ticked_at = 0.0
+        """When time-outs were last looked at (monotonic seconds)."""
         self._policy = policy
         self._log = CallLog(call_id, rules=rules, recording_template=policy.recording_template)
         self._dispatch: dict[type, Callable[..., Outcome]] = {
@@ -181,11 +186,18 @@ class Call:
         party.leg.session_lost(number, now=now)
         self._collect(party)
 
+    def is_calm(self, *, now: float, read_until: float) -> bool:
+        """Whether :meth:`tick` can wait: it came a moment ago, and audio flows on all legs."""
+        if now - self._ticked_at >= CALM_TICK_S:
+            return False
+        return all(p.leg.ended or p.leg.is_calm(read_until=read_until) for p in self.parties.values())
+
     def tick(self, *, now: float, record_ms: int, read_until: float) -> None:
         """Let time-outs act; ``record_ms`` is the newest record time of the partition.
 
         ``read_until``: whatever was published before this moment has been read (monotonic seconds).
         """
+        self._ticked_at = now
         idle_ms = self._policy.idle_ms
         idle = [
             party.waited_ms(now=now, record_ms=record_ms, read_until=read_until) >= idle_ms

@@ -284,6 +284,17 @@ class Leg:
             if self._is_stalled(now=now, read_until=read_until):
                 self._bridge_stall(now=now)
 
+    def is_calm(self, *, read_until: float) -> bool:
+        """Whether :meth:`tick` has nothing to do that is due to the moment: audio flows into a session."""
+        feed = self._feed
+        return (
+            feed is not None
+            and feed.recognition.overtaken_at is None
+            and not self.paused
+            and self._arrived_at is not None
+            and read_until - self._arrived_at <= STALL_S
+        )
+
     def _tick_without_session(self, *, now: float, read_until: float) -> None:
         if self._retry_at is None:
             if self._is_stalled(now=now, read_until=read_until):

@@ -245,6 +245,8 @@ class Partition:
                     del self._calls[call.call_id], self._ended_at[call.call_id]
                 continue
             self._ended_at.pop(call.call_id, None)
+            if call.is_calm(now=now, read_until=read_until):
+                continue
             call.tick(now=now, record_ms=self._record_ms, read_until=read_until)
             self._gather(call, now=now)
 

@@ -18,7 +18,7 @@ from qa_service.contract.records import (
     Record,
 )
 from qa_service.domain.actions import AbandonSession, FinishSession, OpenSession
-from qa_service.domain.call import Call, CallPolicy
+from qa_service.domain.call import CALM_TICK_S, Call, CallPolicy
 from qa_service.domain.entries import (
     CallEnded,
     EarlyWords,
@@ -697,3 +697,43 @@ def test_a_final_that_comes_after_the_leg_has_ended_is_void() -> None:
 
     assert desk.entries == before
     assert desk.call.parties["customer"].leg.ended
+
+
+def calm_desk() -> Desk:
+    """A call on which audio flows into a session, just looked at."""
+    desk = Desk().take(start()).speak(range(6)).hear(session_updated(extensions=True)).tick()
+    return desk.speak(range(6, 8))
+
+
+def is_calm(desk: Desk, *, after_s: float = 0.2) -> bool:
+    return desk.call.is_calm(now=desk.now + after_s, read_until=desk.now + after_s)
+
+
+def test_a_call_on_which_audio_flows_need_not_be_looked_at_at_every_tick():
+    assert is_calm(calm_desk())
+
+
+def test_a_call_is_looked_at_before_long_in_any_case():
+    assert not is_calm(calm_desk(), after_s=CALM_TICK_S)
+
+
+def test_a_call_is_looked_at_at_every_tick_while_something_is_due_to_the_moment():
+    stalled, paused, without_session, overtaken = (calm_desk() for _ in range(4))
+    for _ in range(6):
+        stalled.tick()
+    paused.take(LegPause("customer", ORIGIN_TS))
+    without_session.call.session_lost("customer", 1, now=without_session.now)
+    overtaken.hear(
+        SpeechStarted("a", 0), SpeechStopped("a", 40), SpeechStarted("b", 60), SpeechStopped("b", 100)
+    )
+    assert is_calm(overtaken)
+    overtaken.hear(Completed("b", "hello", "en", "neutral"))
+
+    assert [is_calm(desk) for desk in (stalled, paused, without_session, overtaken)] == [False] * 4
+
+
+def test_a_leg_that_has_ended_is_no_reason_to_look_at_a_call():
+    desk = Desk().take(start("agent"), stop("agent"), start())
+    desk = desk.speak(range(6)).hear(session_updated(extensions=True)).tick()
+
+    assert is_calm(desk.speak(range(6, 8)))
