@@ -81,15 +81,22 @@ LOSING = {
     ),
 }
 
-# What goes wrong in the first session, and why the leg gives it up.
+# What goes wrong in the first session, and why the leg gives it up. A machine that is slow enough hears the
+# later finals, or even session.finished, only when the call is over.
 GIVING_UP = {
     "silence": ("silence: {after_audio: 3s}", "session.finished is missing"),
     "silence in an utterance": (
         "silence: {before: input_audio_buffer.speech_stopped, number: 2}",
         "session.finished is missing",
     ),
-    "a missing final": ("missing: {numbers: [2]}", "a final result is missing"),
-    "a final that comes too late": ("late: {by: 1.5s, numbers: [2]}", "a final result is missing"),
+    "a missing final": (
+        "missing: {numbers: [1]}",
+        "a final result is missing or session.finished came before a final",
+    ),
+    "a final that comes too late": (
+        "late: {by: 1.5s, numbers: [1]}",
+        "a final result is missing or session.finished came before a final",
+    ),
     "a missing session.finished": ("missing: {event: session.finished}", "session.finished is missing"),
     "an error of the server": ("error: {after_audio: 4s}", "server error: internal_error"),
 }
@@ -137,7 +144,7 @@ async def test_no_word_is_lost_or_doubled_when_a_session_is_lost_by(http, fault,
 async def test_no_word_is_lost_or_doubled_when_a_session_is_given_up_for(http, fault, reason):
     for leg in await transcribe(http, f"{fault}\n  sessions: [1]"):
         check(leg)
-        assert leg.abandoned[:1] == [reason]
+        assert leg.abandoned[0] in reason.split(" or ")
 
 
 @pytest.mark.parametrize("faults", HARMLESS.values(), ids=HARMLESS)
