@@ -350,8 +350,10 @@ class RecogniserSession:
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse, text: str) -> None:
         # A broken connection is the reader's to judge: it learns the close code, or the error.
-        with contextlib.suppress(ConnectionError, aiohttp.ClientError):
+        try:  # noqa: SIM105 - each append comes by here, and a context manager of its own costs more than it
             await socket.send_str(text)
+        except (ConnectionError, aiohttp.ClientError):
+            pass
 
     def _abandon(self, lost: SessionLost) -> None:
         """Lose the session from outside its main task."""

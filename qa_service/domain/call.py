@@ -159,15 +159,16 @@ class Call:
         Tells whether it decided anything; None, and nothing is changed, if :meth:`handle` has to see it.
         """
         party = self.parties.get(frame.leg)
-        if party is None or not party.is_anchored or not party.leg.accept_next(frame, offset, now=now):
+        if party is None or not party.is_anchored:
             return None
-        party.has_audio = True
-        party.last_record_ms = record_ms
-        party.last_record_at = now
-        if not party.leg.has_outputs:
-            return False
-        self._collect(party)
-        return True
+        has_decided = party.leg.accept_next(frame, offset, now=now)
+        if has_decided is not None:
+            party.has_audio = True
+            party.last_record_ms = record_ms
+            party.last_record_at = now
+            if has_decided:
+                self._collect(party)
+        return has_decided
 
     def receive(self, leg_id: str, number: int, event: ServerEvent, *, now: float, at_ms: int) -> None:
         """Take an event of a leg's recogniser session."""
@@ -260,12 +261,9 @@ class Call:
         return self._log.take_outputs()
 
     @property
-    def has_outputs(self) -> bool:
-        """Whether there is anything to take."""
-        outputs = self._log.outputs
-        return bool(
-            outputs.entries or outputs.actions or outputs.dirty_legs or outputs.partials or outputs.damaged
-        )
+    def outputs(self) -> CallOutputs:
+        """What was decided and nobody has taken yet; what is not stored may be taken out of it."""
+        return self._log.outputs
 
     @property
     def first_uncovered_offset(self) -> int | None:

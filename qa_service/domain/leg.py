@@ -141,10 +141,11 @@ class Leg:
             self._arrived_at = now
         self._keep_all(self._order.accept(frame), now=now)
 
-    def accept_next(self, frame: AudioFrame, offset: int, *, now: float) -> bool:
-        """Take a frame that simply follows the one before; False, and nothing is changed, if it does not.
+    def accept_next(self, frame: AudioFrame, offset: int, *, now: float) -> bool | None:
+        """Take a frame that simply follows the one before; None, and nothing is changed, if it does not.
 
-        What :meth:`refusal` and :meth:`accept` come to for such a frame, without their questions.
+        What :meth:`refusal` and :meth:`accept` come to for such a frame, without their questions. Tells
+        whether there are outputs.
         """
         order = self._order
         sample_bytes = _SAMPLE_BYTES.get(self.codec)
@@ -159,7 +160,7 @@ class Leg:
             or sample_bytes is None
             or len(frame.audio) % sample_bytes
         ):
-            return False
+            return None
         samples = len(frame.audio) // sample_bytes
         order.next_pos += samples
         order.next_seq = frame.seq + 1
@@ -170,7 +171,7 @@ class Leg:
         self._batch_samples += samples
         if self._batch_samples >= self._batch_size:
             self._send_batch(now=now)
-        return True
+        return bool(self._outputs)
 
     def pause(self, *, now: float) -> None:
         """Neither send nor keep audio from here on."""

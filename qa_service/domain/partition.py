@@ -154,8 +154,7 @@ class Partition:
             self._calls[record.call_id] = call  # not before: a record that is refused begins no call
         else:
             outcome = call.handle(record.record, offset, record_ms=self._record_ms, now=now)
-        if call.has_outputs:
-            self._gather(call, now=now)
+        self._gather(call, now=now)
         return outcome
 
     def skip(self, offset: int) -> None:
@@ -360,14 +359,19 @@ class Partition:
         """Move what a call decided to where the shell takes it from."""
         if call.ended:
             self._ended_at.setdefault(call.call_id, now)
-        if not call.has_outputs:
-            return
-        outputs = call.take_outputs()
-        self._actions += [(LegKey(call.call_id, leg_id), action) for leg_id, action in outputs.actions]
-        self._partials += outputs.partials
-        self._damaged += [(LegKey(call.call_id, leg_id), packets) for leg_id, packets in outputs.damaged]
+        outputs = call.outputs
+        if outputs.actions:
+            self._actions += [(LegKey(call.call_id, leg_id), action) for leg_id, action in outputs.actions]
+            outputs.actions.clear()
+        if outputs.partials:
+            self._partials += outputs.partials
+            outputs.partials.clear()
+        if outputs.damaged:
+            self._damaged += [(LegKey(call.call_id, leg_id), packets) for leg_id, packets in outputs.damaged]
+            outputs.damaged.clear()
         if not outputs.dirty_legs and not outputs.entries:
-            return
+            return  # mostly: there is audio to send, and nothing to store
+        call.take_outputs()
         pending = self._pending
         pending.entries += outputs.entries
         pending.incidents += outputs.incidents

@@ -240,7 +240,11 @@ class PartitionReader:
                         return False
                     now = self._tools.clock.monotonic()
                 else:
-                    counts.note(content, is_repeated=outcome == "repeated")
+                    if type(content.record) is AudioFrame:  # counted here: a call for each frame is dear
+                        counts.audio += 1
+                        counts.repeated += outcome == "repeated"
+                    else:
+                        counts.note(content)
             elif not await self._set_aside(record, content, counts):
                 return False
         return True
@@ -445,26 +449,24 @@ class _Counts:
 
     def __init__(self, guard: PoisonGuard) -> None:
         self._guard = guard
-        self._good = 0
-        self._audio = 0
-        self._repeated = 0
+        self.audio = 0
+        """Frames that were handled, and of them"""
+        self.repeated = 0
+        """those that had been before."""
+        self._others = 0
 
-    def note(self, content: CallRecord, *, is_repeated: bool) -> None:
-        """Count a record that was handled."""
-        self._good += 1
-        if type(content.record) is AudioFrame:
-            self._audio += 1
-            self._repeated += is_repeated
-        else:
-            metrics.RECORDS[_TYPES[type(content.record)]].inc()
+    def note(self, content: CallRecord) -> None:
+        """Count a record that was handled and is no frame."""
+        self._others += 1
+        metrics.RECORDS[_TYPES[type(content.record)]].inc()
 
     def settle(self) -> None:
         """Pass on what was counted."""
-        if self._good:
-            self._guard.note_good(self._good)
-        metrics.RECORDS["audio"].inc(self._audio)
-        metrics.FRAMES_REPEATED.inc(self._repeated)
-        self._good = self._audio = self._repeated = 0
+        if good := self.audio + self._others:
+            self._guard.note_good(good)
+        metrics.RECORDS["audio"].inc(self.audio)
+        metrics.FRAMES_REPEATED.inc(self.repeated)
+        self.audio = self.repeated = self._others = 0
 
 
 def _decode(record: ConsumerRecord) -> _Content:

@@ -19,6 +19,7 @@ from qa_service.contract.records import (
 )
 from qa_service.domain.actions import AbandonSession, FinishSession, OpenSession
 from qa_service.domain.call import CALM_TICK_S, Call, CallPolicy
+from qa_service.domain.call_log import CallOutputs
 from qa_service.domain.entries import (
     CallEnded,
     EarlyWords,
@@ -402,7 +403,7 @@ def refusal(desk: Desk, record: Record) -> Reason:
         desk.take(record)
 
     assert (desk.call.row(), [desk.call.leg_row(leg) for leg in desk.call.parties]) == before
-    assert not desk.call.has_outputs
+    assert desk.call.outputs == CallOutputs()
     return caught.value.reason
 
 
