@@ -150,7 +150,7 @@ CREATE UNIQUE INDEX log_entry_utterance_id ON qa.log_entry (utterance_id) WHERE 
 COMMENT ON TABLE qa.log_entry IS 'The call log: everything that rules, reports and alerts are derived from. It only grows.';
 COMMENT ON COLUMN qa.log_entry.call_id IS 'The call.';
 COMMENT ON COLUMN qa.log_entry.call_seq IS 'Number of the entry in its call: 1, 2, 3 ...';
-COMMENT ON COLUMN qa.log_entry.kind IS 'What happened: call_started, leg_started, leg_updated, leg_ended, call_ended, utterance, quiet, gap.';
+COMMENT ON COLUMN qa.log_entry.kind IS 'What happened: call_started, leg_started, leg_updated, leg_ended, call_ended, utterance, quiet, gap, early_words (stable words of an unfinished utterance that raised a rule).';
 COMMENT ON COLUMN qa.log_entry.leg_id IS 'The leg; NULL for entries of the call as a whole.';
 COMMENT ON COLUMN qa.log_entry.start_ms IS 'Begin, call time in milliseconds.';
 COMMENT ON COLUMN qa.log_entry.end_ms IS 'End, call time in milliseconds.';
