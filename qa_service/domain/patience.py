@@ -30,7 +30,7 @@ heard; no longer, or what comes meanwhile would not fit into the buffer."""
 MAX_ATTEMPTS: Final = 3
 """Sessions that may fail on the same stretch before it becomes a gap."""
 RETRY_BASE_S: Final = 0.5
-RETRY_MAX_S: Final = 4.0
+RETRY_MAX_S: Final = 3.0
 """Exponential back-off between sessions of one leg that are lost. A recogniser that is back should have all
 legs again within 5 s; that many legs do not storm it is the business of the gate of new sessions."""
 

@@ -2,7 +2,8 @@
 
 Ordinarily a short tier. All of it, with more calls and more faults, is for ``QA_TEST_CHAOS=full`` (as in
 ``make verify``); ``QA_TEST_CHAOS_REPORT`` names a file for its figures, and ``QA_TEST_CHAOS_CALLS`` says how
-many calls the storm has, on machines that cannot play 40 in real time. Brokers that may be stopped have to be
+many calls the storm has, ``QA_TEST_CHAOS_CROWD`` how many the crowd, on machines that cannot play so many in
+real time. Brokers that may be stopped have to be
 our own, so these tests want Java even where others are given a broker by QA_TEST_KAFKA.
 """
 
@@ -26,6 +27,8 @@ from tests.support.kafka import BrokerUnavailableError
 IS_FULL = os.environ.get("QA_TEST_CHAOS") == "full"
 
 STORM_CALLS = int(os.environ.get("QA_TEST_CHAOS_CALLS", "40"))
+CROWD_CALLS = int(os.environ.get("QA_TEST_CHAOS_CROWD", "100"))
+"""Two legs each, all live at once beside their recogniser: more than some machines carry."""
 
 full_tier = pytest.mark.skipif(not IS_FULL, reason="takes minutes: set QA_TEST_CHAOS=full")
 

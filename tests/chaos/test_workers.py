@@ -10,7 +10,7 @@ import pytest
 
 from qa_service.rules.ruleset import load_rule_set
 from tests.chaos.calls import RULES, LiveCall
-from tests.chaos.conftest import MakeTrial, full_tier
+from tests.chaos.conftest import CROWD_CALLS, MakeTrial, full_tier
 from tests.chaos.parts import LOCAL, Program
 from tests.chaos.trial import Trial
 from tests.support.waiting import eventually
@@ -57,8 +57,8 @@ async def test_calls_in_flight_keep_their_rules_through_a_rolling_upgrade(make_t
 
 
 @pytest.mark.timeout(2400)
-async def test_200_legs_keep_their_sessions_while_a_worker_joins_and_leaves(make_trial: MakeTrial) -> None:
-    async with make_trial(calls=100, workers=2) as trial:
+async def test_legs_keep_their_sessions_while_a_worker_joins_and_leaves(make_trial: MakeTrial) -> None:
+    async with make_trial(calls=CROWD_CALLS, workers=2) as trial:
         at_first, opened_at_first = await _owners(trial), await _sessions_opened(trial)
         guest = trial.site.add_worker()
         await _await_share(trial, guest, at_least=1)
@@ -69,7 +69,7 @@ async def test_200_legs_keep_their_sessions_while_a_worker_joins_and_leaves(make
 
     assert trial.faults == []
     moved = _moved(at_first, joined, legs)
-    assert 0 < moved < 200
+    assert 0 < moved < 2 * CROWD_CALLS
     assert opened_when_joined - opened_at_first == moved
     assert opened_in_the_end - opened_when_joined == _moved(joined, left, legs)
 

@@ -105,4 +105,4 @@ def test_tries_count_while_nothing_advances() -> None:
 
 
 def test_waits_between_sessions_double_up_to_a_bound() -> None:
-    assert [retry_delay_s(losses) for losses in (1, 2, 3, 4, 5, 1000)] == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert [retry_delay_s(losses) for losses in (1, 2, 3, 4, 5, 1000)] == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0]
