@@ -310,6 +310,8 @@ def _replace(text: str, judge: Callable[[_Run], RedactionKind | None]) -> tuple[
 def _find_runs(text: str) -> Iterator[_Run]:
     """Group the digits of a text into runs, in order."""
     items = list(_read_items(text))
+    if all(item.number is None for item in items):
+        return
     breaks = [index for index, item in enumerate(items) if item.kind == "break"]
     first_break, last_break = (breaks[0], breaks[-1]) if breaks else (len(items), -1)
     for group in _group_numbers(items):
