@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://localhost:5432/qa"), description="PostgreSQL of the service."
     )
-    database_pool_size: int = Field(default=5, gt=0, description="Connections per process.")
+    database_pool_size: int = Field(
+        default=5, ge=2, description="Most connections of a process; a relay keeps one of them to listen on."
+    )
 
     # --- Recogniser, as its client ----------------------------------------------------------------
     asr_url: str | None = Field(

@@ -62,7 +62,7 @@ class Database:
     Args:
         url: ``postgresql://user:password@host:port/name`` (or with ``+asyncpg``); TLS is asked for with
             ``?sslmode=verify-full`` (or ``?ssl=…``, as asyncpg has it).
-        pool_size: most connections kept open; two more may be opened in passing.
+        pool_size: most connections that are open.
         patience: seconds for which passing failures are tried again.
 
     Raises:
@@ -77,7 +77,8 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(
             parsed,
             pool_size=pool_size,
-            max_overflow=2,
+            # A new connection costs many times what a write does: in a rush it is quicker to wait for one.
+            max_overflow=0,
             pool_timeout=patience,
             hide_parameters=True,  # what was said on the phone does not belong into an error message
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
