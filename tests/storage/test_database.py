@@ -54,6 +54,15 @@ def with_path(url: str, path: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=path))
 
 
+async def test_a_burst_of_writes_waits_for_a_connection_and_opens_no_other(proxy, proxied):
+    store = PostgresStore(proxied)
+    claims = [await store.claim(TOPIC, number, "w") for number in range(8)]
+
+    await asyncio.gather(*(store.write(a_batch(claim)) for claim in claims))
+
+    assert proxy.connections == 1
+
+
 @pytest.mark.parametrize("fault", ["before_commit", "after_commit"])
 async def test_a_commit_of_unknown_outcome_stores_the_batch_exactly_once(proxy, proxied, fault):
     store = PostgresStore(proxied)
