@@ -6,6 +6,7 @@ Both servers start when the first test asks for them, serve the whole run and di
 from __future__ import annotations
 
 import contextlib
+import signal
 import uuid
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 # A busy machine is slow, and no fault of the code.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+def pytest_configure() -> None:
+    # A shell ignores SIGINT for what it runs in the background, and what we start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
