@@ -17,6 +17,7 @@ from qa_service.asr_server.engines.plugins import EngineFactory, EngineOptions, 
 from qa_service.asr_server.engines.scripted import ScriptedEngine, markers
 from qa_service.asr_server.engines.whisper import WhisperEngine
 from qa_service.asr_server.errors import EngineError
+from qa_service.asr_server.native_heap import bound_kept_memory
 from qa_service.asr_server.voice_activity import FRAME_SAMPLES, LoudnessDetector, SileroDetector
 from qa_service.asr_server.workplace import Models
 from qa_service.models import FetchError, default_cache_dir, ensure, ensure_named, speech_model
@@ -43,6 +44,7 @@ def load(config: ServerConfig) -> Models:
         model_path=config.model_path,
         report=_report_progress,
     )
+    bound_kept_memory()  # before the first model is in memory
     try:
         engine = open_engine(config.engine, options, _BUILT_IN)
         if isinstance(engine, ScriptedEngine):
