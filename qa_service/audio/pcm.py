@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
+
 from qa_service.audio.g711 import decode_alaw, decode_ulaw
 
 BYTES_PER_SAMPLE = 2  # 16-bit signed little-endian, mono
+_PCM: Final = np.dtype("<i2")
 
 
 def to_pcm(codec: str, audio: bytes) -> bytes:
@@ -14,9 +19,9 @@ def to_pcm(codec: str, audio: bytes) -> bytes:
     """
     match codec:
         case "pcmu":
-            return decode_ulaw(audio).astype("<i2", copy=False).tobytes()
+            return decode_ulaw(audio).astype(_PCM, copy=False).tobytes()
         case "pcma":
-            return decode_alaw(audio).astype("<i2", copy=False).tobytes()
+            return decode_alaw(audio).astype(_PCM, copy=False).tobytes()
         case "pcm_s16le":
             return audio
         case _:

@@ -193,18 +193,25 @@ def _decode_plain_frame(headers: Sequence[ReceivedHeader], value: bytes) -> Audi
     """
     version, kind, (named_leg, leg), (named_pos, pos), (named_seq, seq), (named_ts, ts) = headers
     if (
-        version != _V
-        or kind != _AUDIO
-        or (named_leg, named_pos, named_seq, named_ts) != _NAMES
-        or not (pos and seq and ts and pos.isdigit() and seq.isdigit() and ts.isdigit())
-        or max(len(pos), len(seq), len(ts)) > _MAX_DIGITS
-        or len(value) > MAX_VALUE_BYTES
+        version == _V
+        and kind == _AUDIO
+        and named_leg == "leg"
+        and named_pos == "pos"
+        and named_seq == "seq"
+        and named_ts == "ts"
+        and pos
+        and seq
+        and ts
+        and pos.isdigit()
+        and seq.isdigit()
+        and ts.isdigit()
+        and len(pos) <= _MAX_DIGITS
+        and len(seq) <= _MAX_DIGITS
+        and len(ts) <= _MAX_DIGITS
+        and len(value) <= MAX_VALUE_BYTES
     ):
-        return None
-    return AudioFrame(_parse_leg(leg), int(pos), int(seq), int(ts), value)
-
-
-_NAMES: Final = ("leg", "pos", "seq", "ts")
+        return AudioFrame(_parse_leg(leg), int(pos), int(seq), int(ts), value)
+    return None
 
 
 def _decode_audio(found: _Headers, value: bytes | None) -> AudioFrame:

@@ -78,7 +78,8 @@ class FrameOrder:
         self.next_seq = next_seq
         """Frame number expected with it; None: unknown."""
         self._began_at = next_pos
-        self._held: list[Arrival] = []
+        self.held: list[Arrival] = []
+        """Frames that wait for others that they have overtaken; looked at from outside, and not changed."""
         self._unread_after: int | None = None
         """End of the audio that was there when records were found to be deleted before they were read."""
 
@@ -87,7 +88,7 @@ class FrameOrder:
         if frame.end > self.next_pos:
             if frame.pos - self.next_pos > LARGEST_HOLE:
                 return "jumps_ahead"
-            held = self._held
+            held = self.held
             return "repeated" if held and any(other.pos == frame.pos for other in held) else None
         # What ends before this object's own beginning was read by a predecessor, numbers unknown.
         if frame.end > self._began_at and self.next_seq is not None and frame.seq >= self.next_seq:
@@ -96,14 +97,14 @@ class FrameOrder:
 
     def accept(self, frame: Arrival) -> list[Piece]:
         """Take a frame that was not refused; return the pieces that are now in order."""
-        if frame.pos <= self.next_pos and not self._held:  # the common case, without a detour
+        if frame.pos <= self.next_pos and not self.held:  # the common case, without a detour
             piece = frame.since(self.next_pos) if frame.pos < self.next_pos else frame
             self.next_pos, self.next_seq = frame.end, frame.seq + 1
             return [piece]
-        self._held.append(frame)
-        self._held.sort(key=lambda held: held.pos)
+        self.held.append(frame)
+        self.held.sort(key=lambda held: held.pos)
         pieces = self._take_ready()
-        if len(self._held) > REORDER_WINDOW:
+        if len(self.held) > REORDER_WINDOW:
             pieces += self._take_first()
             pieces += self._take_ready()
         return pieces
@@ -111,13 +112,13 @@ class FrameOrder:
     def flush(self) -> list[Piece]:
         """Give up waiting for missing frames; return what is held with the holes between."""
         pieces: list[Piece] = []
-        while self._held:
+        while self.held:
             pieces += self._take_first()
         return pieces
 
     def note_deleted_records(self) -> None:
         """Records that were never read are gone: what is missing next is missing for that."""
-        self._unread_after = max((frame.end for frame in self._held), default=self.next_pos)
+        self._unread_after = max((frame.end for frame in self.held), default=self.next_pos)
 
     @property
     def newest_seq(self) -> int | None:
@@ -130,18 +131,13 @@ class FrameOrder:
         return self._unread_after is not None and self.next_pos <= self._unread_after
 
     @property
-    def holds_frames(self) -> bool:
-        """Whether frames wait for others that they have overtaken."""
-        return bool(self._held)
-
-    @property
     def oldest_held_offset(self) -> int | None:
         """Smallest record offset among frames still held back."""
-        return min((frame.offset for frame in self._held), default=None)
+        return min((frame.offset for frame in self.held), default=None)
 
     def _take_ready(self) -> list[Piece]:
         pieces: list[Piece] = []
-        while self._held and self._follows(self._held[0]):
+        while self.held and self._follows(self.held[0]):
             pieces += self._take_first()
         return pieces
 
@@ -150,7 +146,7 @@ class FrameOrder:
 
     def _take_first(self) -> list[Piece]:
         """Pass on the first frame that is held, with the hole before it."""
-        frame = self._held.pop(0)
+        frame = self.held.pop(0)
         if frame.end <= self.next_pos:
             return []  # wholly inside another one
         pieces: list[Piece] = []

@@ -352,7 +352,7 @@ class Call:
             if self.gives_up:
                 party.leg.begin_giving_up()
             party.anchor(record.ts - self.origin_ts, 0)
-        party.leg.codec = record.codec
+        party.leg.change_codec(record.codec)
         if was_over:
             self._reopen(party)
         self._describe(party, record.info, explicit=True, now=now)

@@ -71,6 +71,7 @@ class SessionFeed:
 
 
 def _decode(batch: Sequence[Arrival]) -> bytes:
-    if all(frame.codec == batch[0].codec for frame in batch):
-        return to_pcm(batch[0].codec, b"".join([frame.audio for frame in batch]))
-    return b"".join([to_pcm(frame.codec, frame.audio) for frame in batch])
+    codec = batch[0].codec
+    if any([frame.codec != codec for frame in batch]):  # noqa: C419 - a generator costs more than five frames
+        return b"".join([to_pcm(frame.codec, frame.audio) for frame in batch])
+    return to_pcm(codec, b"".join([frame.audio for frame in batch]))

@@ -106,9 +106,16 @@ class Leg:
         self._hearing = Hearing(rate)
         self._packets = PacketDecoder(rate)
         self._damaged_told = 0
+        self._tail: list[bytes] = []
+        """The newest frames, which follow each other and are not yet put together to one piece, and"""
+        self._tail_offset = 0
+        """the record of the first of them, and"""
+        self._tail_pos = 0
+        """its position."""
         self._batch: list[Arrival] = []
-        """What was kept and not yet sent; short of :data:`BATCH_MS`."""
+        """What was kept before the tail and not yet sent."""
         self._batch_samples = 0
+        """Of both: short of :data:`BATCH_MS`."""
         self._batch_size = BATCH_MS * rate // 1000
         self._buffer_size = int(self._limits.replay_buffer_s * rate)
         self._arrived_at: float | None = None
@@ -137,6 +144,7 @@ class Leg:
 
     def accept(self, frame: Arrival, *, now: float) -> None:
         """Take a frame that was not refused."""
+        self._settle_tail()
         if not self.paused:
             self._arrived_at = now
         self._keep_all(self._order.accept(frame), now=now)
@@ -147,27 +155,28 @@ class Leg:
         What :meth:`refusal` and :meth:`accept` come to for such a frame, without their questions. Tells
         whether there are outputs.
         """
-        order = self._order
+        order, audio = self._order, frame.audio
         sample_bytes = _SAMPLE_BYTES.get(self.codec)
         if (
             frame.pos != order.next_pos
-            or order.holds_frames
+            or order.held
             or self._pauses.hole is not None
             or self._ending is not None
             or self.ended
             or (frame.codec is not None and frame.codec != self.codec)
             or (frame.rate is not None and frame.rate != self.rate)
             or sample_bytes is None
-            or len(frame.audio) % sample_bytes
+            or len(audio) % sample_bytes
         ):
             return None
-        samples = len(frame.audio) // sample_bytes
+        tail = self._tail
+        if not tail:
+            self._tail_pos, self._tail_offset = frame.pos, offset
+        tail.append(audio)
+        samples = len(audio) // sample_bytes
         order.next_pos += samples
         order.next_seq = frame.seq + 1
         self._arrived_at = now
-        piece = Arrival(frame.pos, samples, frame.seq, offset, self.codec, frame.audio)
-        self._coverage.retained.push(piece)
-        self._batch.append(piece)
         self._batch_samples += samples
         if self._batch_samples >= self._batch_size:
             self._send_batch(now=now)
@@ -185,6 +194,11 @@ class Leg:
         self._keep_all(self._order.flush(), now=now)  # still part of the pause, whatever it waits for
         self.settle_given_up(now=now)
         self._pauses.end()
+
+    def change_codec(self, codec: Codec) -> None:
+        """Take the audio from here on for another codec's."""
+        self._settle_tail()
+        self.codec = codec
 
     def begin_giving_up(self) -> None:
         """Keep no audio from here on: nobody can follow, and it has grown too old."""
@@ -258,7 +272,7 @@ class Leg:
 
     def finish_session(self, *, now: float) -> None:
         """Take the session's last results; what comes from here on goes to the next one."""
-        if self._batch:
+        if self._batch or self._tail:
             self._send_batch(now=now)
         if self.recognition is not None and not self.recognition.is_finishing:
             self.recognition.finish_sent_at = now
@@ -363,6 +377,8 @@ class Leg:
     def first_uncovered_offset(self) -> int | None:
         """First record a successor would have to read again; None if everything received is covered."""
         held, kept = self._order.oldest_held_offset, self._coverage.retained.first_offset
+        if kept is None and self._tail:
+            kept = self._tail_offset
         if held is None or kept is None:
             return held if kept is None else kept
         return min(held, kept)
@@ -373,7 +389,8 @@ class Leg:
 
         Three quarters, so that the longest utterance a recogniser may take fits below it.
         """
-        return self._coverage.retained.samples > self._buffer_size * 3 // 4
+        unsettled = self.received_until - self._tail_pos if self._tail else 0
+        return self._coverage.retained.samples + unsettled > self._buffer_size * 3 // 4
 
     @property
     def awaits_result(self) -> bool:
@@ -407,7 +424,7 @@ class Leg:
             self._send_batch(now=now)
 
     def _keep_hole(self, hole: Hole, *, now: float) -> None:
-        if self._batch:
+        if self._batch or self._tail:
             self._send_batch(now=now)
         self._coverage.retained.push(hole)
         if self._feed is None and self._retry_at is None:
@@ -419,7 +436,7 @@ class Leg:
     def _flush(self, *, now: float) -> None:
         """Pass on everything that waits: frames held for their predecessors, and a batch not yet full."""
         self._keep_all(self._order.flush(), now=now)
-        if self._batch:
+        if self._batch or self._tail:
             self._send_batch(now=now)
 
     def _send_batch(self, *, now: float) -> None:
@@ -438,7 +455,24 @@ class Leg:
         told, self._damaged_told = self._damaged_told, self._packets.damaged
         self._outputs.append(DamagedPackets(self._damaged_told - told, is_first=told == 0))
 
+    def _settle_tail(self) -> None:
+        """Put the newest frames together to one piece: a fifth of the objects, for as long as it is kept.
+
+        It counts as read with the first of them, and carries the number of the last.
+        """
+        if not self._tail:
+            return
+        pos, next_pos, next_seq = self._tail_pos, self._order.next_pos, self._order.next_seq
+        assert next_seq is not None  # noqa: S101 - set with each frame of the tail
+        piece = Arrival(
+            pos, next_pos - pos, next_seq - 1, self._tail_offset, self.codec, b"".join(self._tail)
+        )
+        self._tail.clear()
+        self._coverage.retained.push(piece)
+        self._batch.append(piece)
+
     def _take_batch(self) -> list[Arrival]:
+        self._settle_tail()
         batch, self._batch, self._batch_samples = self._batch, [], 0
         return batch
 
@@ -468,6 +502,7 @@ class Leg:
     def _go_on(self, *, now: float) -> None:
         """There is no session: open one if there is something to recognise, else be done with it."""
         self._retry_at = None
+        self._settle_tail()
         if self._coverage.retained.samples:
             self._replay(now=now)
             return

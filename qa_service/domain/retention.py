@@ -74,7 +74,12 @@ class RetainedAudio:
 
     def pcm_between(self, start: int, end: int) -> bytes:
         """Decode what is kept of a stretch, 16-bit PCM; holes in it are left out."""
-        pieces = [p for p in self._pieces if isinstance(p, Arrival) and p.end > start and p.pos < end]
+        # Asked of every frame of every utterance: so without a call for its end.
+        pieces = [
+            piece
+            for piece in self._pieces
+            if piece.pos < end and piece.pos + piece.samples > start and isinstance(piece, Arrival)
+        ]
         if not pieces:
             return b""
         excess = max(pieces[-1].end - end, 0)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from qa_service.contract.codecs import Codec, bytes_per_sample
 from qa_service.contract.errors import ContractViolation, Reason
@@ -14,7 +15,7 @@ from qa_service.domain.leg import LegLimits
 from qa_service.domain.partition import LINGER_S, LegKey, Partition
 from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import StoredCall
-from qa_service.protocol.events import SessionFinished
+from qa_service.protocol.events import Progress, SessionFinished
 from tests.domain.builders import (
     FRAME,
     ORIGIN_TS,
@@ -24,6 +25,7 @@ from tests.domain.builders import (
     a_partition,
     frame,
     in_call,
+    session_updated,
     start,
     word,
 )
@@ -292,35 +294,119 @@ def test_what_a_call_scored_stands_in_the_batch_that_ends_it() -> None:
     assert ended.scores == (score,)
 
 
+_STEPS = (
+    "ahead",
+    "back",
+    "pause",
+    "resume",
+    "stop",
+    "recode",
+    "opened",
+    "heard",
+    "finished",
+    "lost",
+    "give up",
+    "keep",
+    "tick",
+)
+
+
+@settings(max_examples=200)
 @given(
     codec=st.sampled_from(["pcmu", "pcma", "pcm_s16le"]),
-    order=st.lists(
-        st.one_of(st.integers(0, 12), st.sampled_from(["on", "pause", "resume", "stop"])), max_size=40
-    ),
+    order=st.lists(st.sampled_from([*["on"] * 3 * len(_STEPS), *_STEPS]), min_size=20, max_size=80),
 )
-def test_the_short_way_of_a_frame_comes_to_the_same_as_the_long_one(
-    codec: Codec, order: list[int | str]
-) -> None:
-    audio = bytes(FRAME * bytes_per_sample(codec))
-
-    def play() -> tuple[object, ...]:
-        partition, index, outcomes = a_partition(), 0, []
-        outcomes += feed(partition, LegStart("customer", ORIGIN_TS, codec, RATE, LegInfo(role="customer")))
-        for step in order:
-            if step == "pause":
-                record: object = LegPause("customer", ORIGIN_TS)
-            elif step == "resume":
-                record = LegResume("customer", ORIGIN_TS)
-            elif step == "stop":
-                record = LegStop("customer", ORIGIN_TS)
-            else:
-                index = index + 1 if step == "on" else int(step)
-                record = AudioFrame("customer", index * FRAME, index, ORIGIN_TS + 20 * index, audio, codec)
-            outcomes += feed(partition, record)
-        return outcomes, partition.take_actions(), partition.next_offset, partition.take_batch()
-
+@example("pcmu", ["on", "on", "ahead", "back", "on", "on", "on", "on", "pause"])
+@example("pcmu", ["on", "on", "give up", "on", "keep", "on", "pause"])
+@example("pcmu", [*["on"] * 5, "lost", "on", "on", "tick", "tick", "tick", "pause"])
+@example("pcmu", [*["on"] * 5, "stop", "recode", "on", "finished", "tick"])
+@example("pcmu", ["on", "on", "recode", "on", "pause"])
+def test_the_short_way_of_a_frame_comes_to_the_same_as_the_long_one(codec: Codec, order: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Call, "take_next", lambda *_, **__: None)
-        the_long_way = play()
+        *the_long_way, next_offset = _play(codec, order)
 
-    assert play() == the_long_way
+    *the_short_way, earlier_offset = _play(codec, order)
+
+    assert the_short_way == the_long_way
+    assert earlier_offset <= next_offset  # frames are put together, and count as read with their first
+
+
+class _Journey:
+    """A leg's frames on their way through a partition, whatever happens meanwhile."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.partition = a_partition()
+        self.outcomes: list[str] = []
+        self.sent: dict[int, bytes] = {}
+        """To each session."""
+        self.others: list[object] = []
+        """Actions other than appends."""
+        self._codec: Codec = codec
+        self._index = -1
+        self._now = 0.0
+        self._feed(LegStart("customer", ORIGIN_TS, codec, RATE, LegInfo(role="customer")))
+
+    def take(self, step: str) -> None:
+        self._now += 1.0
+        if step in {"on", "ahead", "back"}:
+            self._send_frame({"on": 1, "ahead": 3, "back": -2}[step])
+        elif step in {"opened", "heard", "finished", "lost"}:
+            if self.sent:
+                self._hear(step, max(self.sent))
+        else:
+            self._steer(step)
+        for _, action in self.partition.take_actions():
+            if isinstance(action, Append):
+                self.sent[action.number] = self.sent.get(action.number, b"") + action.pcm
+            else:
+                self.others.append(action)
+
+    def _send_frame(self, step: int) -> None:
+        index = self._index = max(self._index + step, 0)
+        audio = bytes([index]) * FRAME * bytes_per_sample(self._codec)
+        self._feed(AudioFrame("customer", index * FRAME, index, ORIGIN_TS + 20 * index, audio, self._codec))
+
+    def _hear(self, step: str, session: int) -> None:
+        if step == "lost":
+            self.partition.session_lost(KEY, session, now=self._now)
+            return
+        heard_ms = len(self.sent[session]) // 2 * 1000 // RATE * 2 // 3
+        events = {
+            "opened": session_updated(extensions=True),
+            "heard": Progress(heard_ms),
+            "finished": SessionFinished(),
+        }
+        self.partition.receive(KEY, session, events[step], now=self._now, at_ms=0)
+
+    def _steer(self, step: str) -> None:
+        match step:
+            case "pause":
+                self._feed(LegPause("customer", ORIGIN_TS))
+            case "resume":
+                self._feed(LegResume("customer", ORIGIN_TS))
+            case "stop":
+                self._feed(LegStop("customer", ORIGIN_TS))
+            case "recode":
+                self._codec = "pcma" if self._codec == "pcmu" else "pcmu"
+                info = LegInfo(role="customer")
+                self._feed(LegStart("customer", ORIGIN_TS, self._codec, RATE, info))
+            case "tick":
+                self.partition.tick(now=self._now, read_until=self._now)
+            case _:
+                self.partition.give_up_audio(on=step == "give up", now=self._now)
+
+    def _feed(self, record: object) -> None:
+        self.outcomes += feed(self.partition, record)
+
+
+def _play(codec: Codec, order: list[str]) -> tuple[object, ...]:
+    """What becomes of it all, with the record to go on with at the end."""
+    journey = _Journey(codec)
+    for step in order:
+        journey.take(step)
+    batch = journey.partition.take_batch()
+    assert batch is not None
+    legs = [msgspec.structs.replace(leg, covered_seq=None) for leg in batch.legs]
+    decided = journey.outcomes, journey.sent, journey.others
+    return *decided, batch.calls, legs, batch.entries, batch.next_offset
