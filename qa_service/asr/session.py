@@ -61,6 +61,7 @@ _REFUSALS: Final = {
 _TOO_MANY: Final = 429
 _SERVER_FAULT: Final = 500
 _BYTES_PER_SAMPLE: Final = 2  # 16-bit PCM
+_COUNT_EVERY_S: Final = 5  # of audio: a counter's lock is dear beside an append
 # The goodbye must not hold up a successor session.
 _CLOSE_WITHIN_S: Final = 2.0
 _WS_TIMEOUT: Final = aiohttp.ClientWSTimeout(ws_close=_CLOSE_WITHIN_S)  # pyright: ignore[reportCallIssue] - an attrs class
@@ -342,9 +343,9 @@ class RecogniserSession:
         self._count(len(pcm))
 
     def _count(self, sent_bytes: int) -> None:
-        """Count what was sent, once for a second of it, or at the end (0)."""
+        """Count what was sent, once for some seconds of it, or at the end (0)."""
         self._uncounted_bytes += sent_bytes
-        if self._uncounted_bytes >= self._bytes_per_s or not sent_bytes:
+        if self._uncounted_bytes >= _COUNT_EVERY_S * self._bytes_per_s or not sent_bytes:
             metrics.AUDIO_SENT.inc(self._uncounted_bytes / self._bytes_per_s)
             self._uncounted_bytes = 0
 

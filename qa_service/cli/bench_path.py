@@ -23,7 +23,7 @@ from qa_service.bench.path.capacity import CapacityReport, judge_capacity
 from qa_service.bench.path.flame import parse_folded, render
 from qa_service.bench.path.measure import PathBench, Timing
 from qa_service.bench.path.report import Growth, PathReport, bars
-from qa_service.bench.path.rig import PARTITIONS, RigPlan, running_rig
+from qa_service.bench.path.rig import PARTITIONS, RigPlan, on_the_workers_core, running_rig
 from qa_service.bench.path.writes import measure_writes
 from qa_service.bench.scoring import Spread
 from qa_service.cli.configuration import cache_dir, kafka_config
@@ -200,7 +200,8 @@ async def _measure(plan: RigPlan, wanted: _Wanted, progress: Progress) -> PathRe
             report = msgspec.structs.replace(report, catch_up=await bench.measure_catch_up(wanted.legs))
         if "writes" in wanted.also:
             tell("the write path", 0)
-            written = await measure_writes(rig.database_url, _WRITES_S)
+            with on_the_workers_core():
+                written = await measure_writes(rig.database_url, _WRITES_S)
             report = msgspec.structs.replace(report, utterances_per_second=written)
     if wanted.profile is not None and folded is not None:
         _draw(wanted.profile, folded, report)

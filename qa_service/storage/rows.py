@@ -7,8 +7,10 @@ PostgreSQL cannot hold: it becomes U+FFFD, lest one character in an attribute st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, TypeAlias, get_args
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeAlias, get_args
+from uuid import UUID
 
 import msgspec
 
@@ -39,6 +41,32 @@ _OWN_COLUMNS = {
 }
 
 
+class _Layout(NamedTuple):
+    """Where the fields of a kind of body go."""
+
+    kind: str
+    columns: tuple[Callable[[Any], object], ...]
+    """What gives each of :data:`_BODY_COLUMNS`."""
+    detail: tuple[str, ...]
+    """Fields without a column."""
+
+
+def _lay_out(body: type[msgspec.Struct]) -> _Layout:
+    own = _OWN_COLUMNS[body]
+    return _Layout(
+        kind=str(body.__struct_config__.tag),
+        columns=tuple(attrgetter(name) if name in own else _nothing for name in _BODY_COLUMNS),
+        detail=tuple(name for name in body.__struct_fields__ if name not in own),
+    )
+
+
+def _nothing(_body: object) -> None:
+    return None
+
+
+_LAYOUTS: Final = {body: _lay_out(body) for body in get_args(Body)}
+
+
 def call_to_row(call: CallRow, topic: str, partition: int) -> Row:
     """Lay out a call in the order of :data:`CALL_COLUMNS`."""
     return (topic, partition, *_storable_values(call))
@@ -67,10 +95,10 @@ def event_to_row(event: OutboxEvent) -> Row:
 def entry_to_row(entry: LogEntry) -> Row:
     """Lay out a log entry in the order of :data:`ENTRY_COLUMNS`."""
     body = entry.body
-    fields = {name: getattr(body, name) for name in body.__struct_fields__}
-    columns = [_storable(fields.pop(name, None)) for name in _BODY_COLUMNS]
-    head = (entry.call_id, entry.call_seq, body.__struct_config__.tag, entry.leg_id)
-    return (*map(_storable, head), entry.start_ms, entry.end_ms, *columns, _json(fields))
+    kind, columns, in_detail = _LAYOUTS[type(body)]
+    head = (entry.call_id, entry.call_seq, kind, entry.leg_id, entry.start_ms, entry.end_ms)
+    detail = _json({name: getattr(body, name) for name in in_detail})
+    return _storable_all((*head, *[column(body) for column in columns], detail))
 
 
 def call_from_row(row: Mapping[str, Any]) -> CallRow:
@@ -100,7 +128,22 @@ def entry_from_row(row: Mapping[str, Any]) -> LogEntry:
 
 
 def _storable_values(struct: msgspec.Struct) -> Row:
-    return tuple(map(_storable, msgspec.structs.astuple(struct)))
+    return _storable_all(msgspec.structs.astuple(struct))
+
+
+def _storable_all(values: Iterable[Any]) -> Row:
+    # Sixty values an utterance: without a call for each of those that need none.
+    return tuple(
+        [
+            value
+            if (kind := type(value)) in _AS_THEY_ARE or (kind is str and "\x00" not in value)
+            else _storable(value)
+            for value in values
+        ]
+    )
+
+
+_AS_THEY_ARE: Final = frozenset({int, float, bool, type(None), UUID, bytes})
 
 
 def _storable(value: Any) -> Any:

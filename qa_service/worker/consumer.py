@@ -39,6 +39,8 @@ POLL_MS = 100
 POLL_PATIENCE_S = 0.2
 """A poll that takes longer waits for a rebalance; the main loop goes round meanwhile."""
 TICK_S = 0.2
+MEASURE_EVERY_S = 1.0
+"""Gauges are scraped every few seconds."""
 MAX_POLL_RECORDS = 2000
 """Bound of one poll, so that ticks come in between during catch-up."""
 COMMIT_EVERY_S = 2.0
@@ -123,6 +125,7 @@ class Worker:
         self._polls_fail_since: float | None = None
         self._backoff = Backoff(first_s=0.2, ceiling_s=5.0)
         self._last_tick = 0.0
+        self._measured_at = 0.0
         self._last_commit = 0.0
         self._committed: dict[TopicPartition, int] = {}
         self._commit_task: asyncio.Task[None] | None = None
@@ -254,7 +257,9 @@ class Worker:
             )
         self._note_silence(now)
         self._watch_progress(now)
-        self._measure()
+        if now - self._measured_at >= MEASURE_EVERY_S:
+            self._measured_at = now
+            self._measure()
 
     def _measure(self) -> None:
         readers = self._assignments.readers.values()

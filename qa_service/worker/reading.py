@@ -464,8 +464,10 @@ class _Counts:
         """Pass on what was counted."""
         if good := self.audio + self._others:
             self._guard.note_good(good)
-        metrics.RECORDS["audio"].inc(self.audio)
-        metrics.FRAMES_REPEATED.inc(self.repeated)
+        if self.audio:
+            metrics.RECORDS["audio"].inc(self.audio)
+        if self.repeated:
+            metrics.FRAMES_REPEATED.inc(self.repeated)
         self.audio = self.repeated = self._others = 0
 
 

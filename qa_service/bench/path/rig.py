@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -202,6 +202,16 @@ async def running_rig(plan: RigPlan, say: Callable[[str], None]) -> AsyncIterato
 def worker_cores() -> set[int]:
     """Where worker and floor run: one core."""
     return set(_cores()[:1])
+
+
+@contextlib.contextmanager
+def on_the_workers_core() -> Iterator[None]:
+    """A block in which this process runs where a worker does, beside the database and not in its way."""
+    pin(0, worker_cores())
+    try:
+        yield
+    finally:
+        pin(0, other_cores())
 
 
 def other_cores() -> set[int]:
