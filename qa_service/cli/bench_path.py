@@ -200,8 +200,9 @@ async def _measure(plan: RigPlan, wanted: _Wanted, progress: Progress) -> PathRe
             report = msgspec.structs.replace(report, catch_up=await bench.measure_catch_up(wanted.legs))
         if "writes" in wanted.also:
             tell("the write path", 0)
+            database_url = await rig.make_database()
             with on_the_workers_core():
-                written = await measure_writes(rig.database_url, _WRITES_S)
+                written = await measure_writes(database_url, _WRITES_S)
             report = msgspec.structs.replace(report, utterances_per_second=written)
     if wanted.profile is not None and folded is not None:
         _draw(wanted.profile, folded, report)

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import asyncpg
+import sqlalchemy as sa
 
 from qa_service.bench.listening import BenchError
 from qa_service.bench.path.accounting import pin
@@ -96,7 +98,7 @@ class Rig:
         self.plan = plan
         self.kafka = kafka
         self.broker = broker
-        self.database_url = database_url
+        self._database_url = database_url
         self.load = load
         self.recogniser = recogniser
         self.floor = floor
@@ -112,6 +114,20 @@ class Rig:
         await ensure_topics(self.kafka, [topic], self.plan.partitions)
         self._topics.append(topic)
         return topic
+
+    async def make_database(self) -> str:
+        """The URL of another database on the same server, migrated, empty: the relay does not read there."""
+        url = sa.make_url(self._database_url)
+        connection = await asyncpg.connect(
+            url.set(drivername="postgresql").render_as_string(hide_password=False)
+        )
+        try:
+            await connection.execute(f'CREATE DATABASE "{_WRITES_DATABASE}"')
+        finally:
+            await connection.close()
+        made = url.set(database=_WRITES_DATABASE).render_as_string(hide_password=False)
+        await upgrade(made)
+        return made
 
     @contextlib.asynccontextmanager
     async def running_worker(self, topic: str, profile: Path | None = None) -> AsyncIterator[RunningWorker]:
@@ -142,6 +158,7 @@ class Rig:
                 say(f"topic {name} was not removed (error {code}); remove it yourself")
 
 
+_WRITES_DATABASE: Final = "qa_bench_writes"
 _TOPICS: Final = ("QA_DLQ_TOPIC", "QA_ALERTS_TOPIC", "QA_TRANSCRIPTS_TOPIC", "QA_PARTIALS_TOPIC")
 
 
