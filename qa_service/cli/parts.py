@@ -49,6 +49,7 @@ from qa_service.kafka import (
 from qa_service.settings import Settings
 from qa_service.storage.database import Database
 from qa_service.storage.errors import StoreUnavailable
+from qa_service.storage.figures import FigureKeeper
 from qa_service.storage.outbox import SHARDS, PostgresOutbox
 from qa_service.storage.rule_versions import read_newest
 from qa_service.storage.scorecards import save_scorecard
@@ -194,7 +195,10 @@ async def _build_worker(settings: Settings, stack: contextlib.AsyncExitStack, pr
     endpoint = recogniser_endpoint(settings)
     kafka = kafka_config(settings)
     database = _open_database(stack, settings)
-    store = PostgresStore(database)
+    figures = FigureKeeper(database)
+    figures.start()
+    stack.push_async_callback(figures.close)
+    store = PostgresStore(database, figures=figures)
     card = scorecard(settings)
     rule_sets = RuleSets(current, store, card)
     probes.waiting_for = f"PostgreSQL at {database.where}"

@@ -23,7 +23,6 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.dialects.postgresql.dml import Insert
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from qa_service.domain.incidents import IncidentChange
@@ -31,7 +30,8 @@ from qa_service.domain.scores import CallScore
 from qa_service.domain.writes import CallRow, Claim, LegRow, StoredCall, WriteBatch
 from qa_service.storage import rows, tables
 from qa_service.storage.database import Database, compile_once, fetch_row
-from qa_service.storage.errors import CallsElsewhere, Fenced, StoreRefused, WriteOutOfOrder
+from qa_service.storage.errors import CallsElsewhere, Fenced, StorageError, StoreRefused, WriteOutOfOrder
+from qa_service.storage.figures import STORE_FIGURES, FigureKeeper
 from qa_service.storage.outbox import CHANNEL
 
 _log = structlog.get_logger(__name__)
@@ -85,10 +85,14 @@ class Store(Protocol):
 
 
 class PostgresStore:
-    """The store in PostgreSQL; see :class:`Store`."""
+    """The store in PostgreSQL; see :class:`Store`.
 
-    def __init__(self, database: Database) -> None:
+    ``figures`` stores those of calls that end, in its own time; without it, they are stored at once.
+    """
+
+    def __init__(self, database: Database, *, figures: FigureKeeper | None = None) -> None:
         self._database = database
+        self._figures = figures
 
     async def claim(self, topic: str, partition: int, owner: str) -> Claim:
         """See :meth:`Store.claim`."""
@@ -121,6 +125,20 @@ class PostgresStore:
             # Two partitions that begin one call at once meet in its log, where the second is refused.
             await self._database.run(partial(_refuse_foreign, batch), doing=doing)
             raise
+        if ended := [call.call_id for call in newest_calls(batch) if call.ended]:
+            await self._end_calls(ended)
+
+    async def _end_calls(self, call_ids: list[str]) -> None:
+        """See to the figures of calls that are over; reports compute them themselves where that fails."""
+        try:
+            if self._figures is None:
+                await self._database.run(partial(_store_figures, call_ids), doing="Storing figures")
+            else:
+                # Those of calls that had ended before, and went on.
+                await self._database.run(partial(_forget_figures, call_ids), doing="Forgetting figures")
+                self._figures.add(call_ids)
+        except StorageError as error:
+            _log.warning("figures_not_stored", call_ids=call_ids, error=str(error))
 
     async def save_rule_set(self, rule_set_hash: str, source: str) -> None:
         """See :meth:`Store.save_rule_set`."""
@@ -227,8 +245,6 @@ async def _write(batch: WriteBatch, connection: AsyncConnection) -> None:
         if is_stored(batch, epoch=epoch, token=token, write_seq=write_seq):
             break
         await _refuse_foreign(batch, connection)
-    if ended := [call.call_id for call in newest_calls(batch) if call.ended]:
-        await _store_figures(connection, ended)
 
 
 async def _refuse_foreign(batch: WriteBatch, connection: AsyncConnection) -> None:
@@ -261,15 +277,12 @@ def _write_values(batch: WriteBatch) -> list[Any]:
     return [given[name] for name in _WRITE_PARAMETERS]
 
 
-async def _store_figures(connection: AsyncConnection, call_ids: list[str]) -> None:
-    """Store what reports ask of calls that are over; they compute it themselves where that fails."""
-    try:
-        async with connection.begin_nested():
-            await connection.execute(_STORE_FIGURES, {"of_calls": call_ids})
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise
-        _log.warning("figures_not_stored", call_ids=call_ids, error=str(error.orig))
+async def _store_figures(call_ids: list[str], connection: AsyncConnection) -> None:
+    await connection.execute(STORE_FIGURES, {"of_calls": call_ids})
+
+
+async def _forget_figures(call_ids: list[str], connection: AsyncConnection) -> None:
+    await connection.execute(_FORGET_FIGURES, {"of_calls": call_ids})
 
 
 def _claim_values(batch: WriteBatch) -> dict[str, Any]:
@@ -346,7 +359,10 @@ def _of_calls(table: sa.Table, which: sa.ColumnElement[bool], order: str) -> sa.
 
 
 ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-_STORE_FIGURES = sa.select(sa.func.qa.store_figures(sa.bindparam("of_calls", type_=sa.ARRAY(sa.Text))))
+# Without this row, reports compute all figures of a call.
+_FORGET_FIGURES = sa.delete(tables.call_figure).where(
+    tables.call_figure.c.call_id == sa.any_(sa.bindparam("of_calls", type_=sa.ARRAY(sa.Text)))
+)
 _claim = tables.partition_claim
 _first_claim = insert(_claim).values(
     topic=sa.bindparam("topic"),

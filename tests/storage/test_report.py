@@ -8,15 +8,20 @@ The main call, in seconds of call time (two legs, both heard from 0 to 20):
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from qa_service.domain.entries import CallStarted, Gap, LegUpdated, Quiet
 from qa_service.domain.writes import WriteBatch
 from qa_service.rules.ruleset import default_rule_set
 from qa_service.rules.scorecards import default_scorecard
+from qa_service.storage.database import Database
+from qa_service.storage.figures import MOST_WAITING, FigureKeeper
 from qa_service.storage.judgements import judge
 from qa_service.storage.store import PostgresStore
 from qa_service.testing.stored_calls import make_call, store_calls
@@ -552,6 +557,82 @@ async def test_a_call_whose_figures_cannot_be_stored_is_stored_all_the_same(stor
 
     assert await select("SELECT * FROM qa.call_figure") == []
     assert [row["utterances"] for row in await select("SELECT * FROM report.call_quality")] == [7]
+
+
+@pytest.fixture
+async def keeper(database: Database) -> AsyncIterator[FigureKeeper]:
+    keeper = FigureKeeper(database)
+    keeper.start()
+    yield keeper
+    await keeper.close()
+
+
+async def test_no_transaction_waits_for_the_figures_of_a_call_that_has_ended(keeper, claim, select, database):
+    store = PostgresStore(database, figures=keeper)
+    async with database.transaction() as elsewhere:
+        await elsewhere.execute(sa.text("LOCK TABLE qa.agent_figure"))  # holds up who stores figures
+        await store.write(the_main_call().batch(claim, 1, call={"ended": True}))
+        assert [row["utterances"] for row in await select("SELECT * FROM report.call_quality")] == [7]
+        assert await select("SELECT * FROM qa.call_figure") == []
+
+    await keeper.settle()
+
+    assert len(await select("SELECT * FROM qa.call_figure")) == 1
+
+
+async def test_figures_of_a_call_that_went_on_are_not_those_of_its_first_end(claim, select, database):
+    keeper = FigureKeeper(database)  # not started: what it is told of waits
+    store = PostgresStore(database, figures=keeper)
+    call = the_main_call()
+    await store.write(call.batch(claim, 1, call={"ended": True}))
+    async with database.transaction() as connection:
+        await connection.execute(sa.select(sa.func.qa.store_figures(["call-1"])))
+
+    call.say("agent", 60, 64)
+    batch = call.batch(claim, 2, call={"ended": True})
+    await store.write(msgspec.structs.replace(batch, entries=batch.entries[-1:]))
+
+    assert [row["utterances"] for row in await select("SELECT * FROM report.call_quality")] == [8]
+
+
+async def test_a_call_that_goes_on_gets_no_figures(keeper, claim, select, database):
+    store = PostgresStore(database, figures=keeper)
+    await store.write(the_main_call().batch(claim, 1))
+    keeper.add(["call-1"])
+
+    await keeper.settle()
+
+    assert await select("SELECT * FROM qa.call_figure") == []
+
+
+async def test_what_waits_as_the_worker_ends_is_stored_before(claim, select, database):
+    keeper = FigureKeeper(database)
+    await PostgresStore(database, figures=keeper).write(the_main_call().batch(claim, 1, call={"ended": True}))
+    keeper.start()
+
+    await keeper.close()
+
+    assert len(await select("SELECT * FROM qa.call_figure")) == 1
+
+
+async def test_figures_that_cannot_be_stored_are_told_and_hold_nothing_up(keeper, claim, select, database):
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("ALTER TABLE qa.call_figure ADD CHECK (utterances < 7)"))
+    with structlog.testing.capture_logs() as logs:
+        await PostgresStore(database, figures=keeper).write(
+            the_main_call().batch(claim, 1, call={"ended": True})
+        )
+        await keeper.settle()
+
+    assert [(log["event"], log["call_ids"]) for log in logs] == [("figures_not_stored", ["call-1"])]
+
+
+def test_of_too_many_calls_that_wait_the_oldest_are_left_to_the_reports():
+    keeper = FigureKeeper(Database("postgresql+asyncpg://nobody@localhost:1/none"))
+    with structlog.testing.capture_logs() as logs:
+        keeper.add(f"call-{number}" for number in range(MOST_WAITING + 2))
+
+    assert [log["call_ids"] for log in logs] == [["call-0", "call-1"]]
 
 
 async def test_a_score_and_its_answers_are_shown(store, claim, select, database):
