@@ -18,8 +18,8 @@ HEAPS: Final = 2
 """What one thread leaves free another can use. Few threads allocate, and seldom at the same moment."""
 KEPT_AT_END_BYTES: Final = 16 * _MIB
 MAPPED_FROM_BYTES: Final = 32 * _MIB
-"""What a recognition asks for again and again is smaller. With 4 MiB each one touched 30,000 new pages, and
-took a tenth to a quarter more processor time; so it did with 1 MiB kept at the end."""
+"""What a recognition asks for again and again is smaller. With 4 MiB here and 1 MiB kept, each one touched
+30,000 new pages, and took a tenth to a quarter more processor time."""
 
 # mallopt(3), <malloc.h>: the numbers of its parameters, and the variables by which a user may have chosen.
 _M_TRIM_THRESHOLD: Final = -1

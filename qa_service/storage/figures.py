@@ -32,6 +32,10 @@ LAST_S: Final = 2.0
 
 _CALL_IDS = sa.bindparam("of_calls", type_=sa.ARRAY(sa.Text))
 STORE_FIGURES: Final = sa.select(sa.func.qa.store_figures(_CALL_IDS))
+FORGET_FIGURES: Final = sa.delete(tables.call_figure).where(
+    tables.call_figure.c.call_id == sa.any_(_CALL_IDS)
+)
+"""Without this row, reports compute all figures of a call."""
 # Until this is committed nobody else adds to the calls, and the next statement sees what was added before.
 _OVER = (
     sa.select(tables.call.c.call_id)
@@ -104,6 +108,9 @@ class FigureKeeper:
             await self._database.run(store, doing=f"Storing figures of {len(call_ids)} calls")
         except StorageError as error:
             _tell(call_ids, str(error))
+        except asyncio.CancelledError:
+            self._waiting.update(dict.fromkeys(call_ids))  # for `close` to tell of
+            raise
 
 
 def _tell(call_ids: Collection[str], error: str) -> None:

@@ -148,7 +148,7 @@ _AS_THEY_ARE: Final = frozenset({int, float, bool, type(None), UUID, bytes})
 
 def _storable(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("\x00", "\ufffd") if "\x00" in value else value
+        return value.replace("\x00", "\ufffd")
     if isinstance(value, dict | tuple):
         return _json(value)
     return value

@@ -31,7 +31,7 @@ from qa_service.domain.writes import CallRow, Claim, LegRow, StoredCall, WriteBa
 from qa_service.storage import rows, tables
 from qa_service.storage.database import Database, compile_once, fetch_row
 from qa_service.storage.errors import CallsElsewhere, Fenced, StorageError, StoreRefused, WriteOutOfOrder
-from qa_service.storage.figures import STORE_FIGURES, FigureKeeper
+from qa_service.storage.figures import FORGET_FIGURES, STORE_FIGURES, FigureKeeper
 from qa_service.storage.outbox import CHANNEL
 
 _log = structlog.get_logger(__name__)
@@ -130,15 +130,19 @@ class PostgresStore:
 
     async def _end_calls(self, call_ids: list[str]) -> None:
         """See to the figures of calls that are over; reports compute them themselves where that fails."""
+        # Forgotten are those of calls that had ended before, and went on.
+        statement = STORE_FIGURES if self._figures is None else FORGET_FIGURES
+
+        async def execute(connection: AsyncConnection) -> None:
+            await connection.execute(statement, {"of_calls": call_ids})
+
         try:
-            if self._figures is None:
-                await self._database.run(partial(_store_figures, call_ids), doing="Storing figures")
-            else:
-                # Those of calls that had ended before, and went on.
-                await self._database.run(partial(_forget_figures, call_ids), doing="Forgetting figures")
-                self._figures.add(call_ids)
+            await self._database.run(execute, doing="Seeing to the figures of calls that ended")
         except StorageError as error:
             _log.warning("figures_not_stored", call_ids=call_ids, error=str(error))
+        else:
+            if self._figures is not None:
+                self._figures.add(call_ids)
 
     async def save_rule_set(self, rule_set_hash: str, source: str) -> None:
         """See :meth:`Store.save_rule_set`."""
@@ -277,14 +281,6 @@ def _write_values(batch: WriteBatch) -> list[Any]:
     return [given[name] for name in _WRITE_PARAMETERS]
 
 
-async def _store_figures(call_ids: list[str], connection: AsyncConnection) -> None:
-    await connection.execute(STORE_FIGURES, {"of_calls": call_ids})
-
-
-async def _forget_figures(call_ids: list[str], connection: AsyncConnection) -> None:
-    await connection.execute(_FORGET_FIGURES, {"of_calls": call_ids})
-
-
 def _claim_values(batch: WriteBatch) -> dict[str, Any]:
     return {
         "claimed_topic": batch.topic,
@@ -359,10 +355,6 @@ def _of_calls(table: sa.Table, which: sa.ColumnElement[bool], order: str) -> sa.
 
 
 ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-# Without this row, reports compute all figures of a call.
-_FORGET_FIGURES = sa.delete(tables.call_figure).where(
-    tables.call_figure.c.call_id == sa.any_(sa.bindparam("of_calls", type_=sa.ARRAY(sa.Text)))
-)
 _claim = tables.partition_claim
 _first_claim = insert(_claim).values(
     topic=sa.bindparam("topic"),
