@@ -272,8 +272,7 @@ class Leg:
 
     def finish_session(self, *, now: float) -> None:
         """Take the session's last results; what comes from here on goes to the next one."""
-        if self._batch or self._tail:
-            self._send_batch(now=now)
+        self._send_rest(now=now)
         if self.recognition is not None and not self.recognition.is_finishing:
             self.recognition.finish_sent_at = now
             self._outputs.append(FinishSession(self.recognition.number))
@@ -424,8 +423,7 @@ class Leg:
             self._send_batch(now=now)
 
     def _keep_hole(self, hole: Hole, *, now: float) -> None:
-        if self._batch or self._tail:
-            self._send_batch(now=now)
+        self._send_rest(now=now)
         self._coverage.retained.push(hole)
         if self._feed is None and self._retry_at is None:
             # Nothing is being recognised, so nothing is waited for.
@@ -436,6 +434,10 @@ class Leg:
     def _flush(self, *, now: float) -> None:
         """Pass on everything that waits: frames held for their predecessors, and a batch not yet full."""
         self._keep_all(self._order.flush(), now=now)
+        self._send_rest(now=now)
+
+    def _send_rest(self, *, now: float) -> None:
+        """Send what was gathered, though it is no whole batch, if there is anything."""
         if self._batch or self._tail:
             self._send_batch(now=now)
 
