@@ -56,6 +56,9 @@ BATCH_MS: Final = 100
 """Audio per append: the chunk that the vendor's samples send (protocol section 3.2)."""
 REPLAY_CHUNK_MS: Final = 1000
 """Audio per append when a session is fed what another one lost."""
+NO_FRAME_YET: Final = -1
+"""The newest frame that is covered, of a leg that only had silence: frames are numbered from 0 on, so a first
+frame that was overtaken is waited for as any other, by a successor too."""
 STALL_S: Final = 1.0
 """Frames stopped for so long: an open utterance is ended by silence."""
 _SAMPLE_BYTES: Final[dict[Codec, int]] = {"pcmu": 1, "pcma": 1, "pcm_s16le": 2}
@@ -96,8 +99,9 @@ class Leg:
         """What the recogniser had learnt when it gave the newest released result: where a replay begins."""
         self._limits = limits or LegLimits()
         self._outputs: list[Output] = []
-        # Frames are numbered from 0 on, so a first frame that was overtaken is waited for as any other.
-        next_seq = covered_seq + 1 if covered_seq is not None else None if covered_until else 0
+        if covered_seq is None and not covered_until:
+            covered_seq = NO_FRAME_YET
+        next_seq = None if covered_seq is None else covered_seq + 1
         self._order = FrameOrder(next_pos=covered_until, next_seq=next_seq)
         self._pauses = Pauses(covered_until, paused=paused)
         self._coverage = Coverage(
@@ -134,7 +138,7 @@ class Leg:
 
     def begin_at(self, position: int) -> None:
         """Let the leg begin at a position other than zero: nothing is claimed about what was before."""
-        self._coverage.until = position
+        self._coverage.until, self._coverage.newest_seq = position, None
         self._order = FrameOrder(next_pos=position, next_seq=None)
         self._pauses = Pauses(position, paused=self.paused)
 
@@ -351,7 +355,7 @@ class Leg:
 
     @property
     def covered_seq(self) -> int | None:
-        """Frame number of the newest frame that is covered."""
+        """Frame number of the newest frame that is covered; None: unknown."""
         return self._coverage.newest_seq
 
     @property

@@ -63,7 +63,8 @@ class LegRow(Struct, frozen=True, kw_only=True):
     paused: bool
     ended: bool
     covered_seq: int | None = None
-    """Frame number of the newest frame that is covered; tells loss from silence after a restart."""
+    """Frame number of the newest frame that is covered, -1 for none yet, None where it is not known; tells
+    loss from silence after a restart."""
     recogniser_state: str | None = None
     """What the recogniser had learnt of the leg when it was covered so far, for it alone to read."""
 

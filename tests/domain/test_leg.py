@@ -9,7 +9,7 @@ import pytest
 from qa_service.domain.actions import AbandonSession, Append, FinishSession, HeardPartial, OpenSession, Output
 from qa_service.domain.arrival import Arrival
 from qa_service.domain.coverage import ReleasedEnd, ReleasedGap, ReleasedQuiet, ReleasedUtterance
-from qa_service.domain.leg import Leg, LegLimits
+from qa_service.domain.leg import NO_FRAME_YET, Leg, LegLimits
 from qa_service.domain.patience import RETRY_MAX_S
 from qa_service.protocol.events import (
     Completed,
@@ -270,6 +270,26 @@ def test_a_frame_that_was_overtaken_keeps_its_place_after_frames_had_stopped() -
     line.end()
 
     assert line.texts == ["zc zd"]
+
+
+def test_a_successor_waits_for_a_first_frame_that_was_overtaken_after_a_silence_that_is_covered() -> None:
+    line = Line()
+    line.skip(2)
+    line.send(*[None] * 10)
+    predecessor = line.leg
+    assert (predecessor.covered_until, predecessor.covered_seq) == (2 * RATE, NO_FRAME_YET)
+
+    successor = Leg(
+        codec="pcm_s16le",
+        rate=RATE,
+        covered_until=predecessor.covered_until,
+        covered_seq=predecessor.covered_seq,
+    )
+    first = 2 * RATE
+    successor.accept(Arrival(first + FRAME, FRAME, 1, 1, "pcm_s16le", hush()), now=100.0)
+    assert successor.received_until == first
+    successor.accept(Arrival(first, FRAME, 0, 2, "pcm_s16le", word(1)), now=100.1)
+    assert successor.received_until == first + 2 * FRAME
 
 
 def test_no_silence_is_fed_while_records_wait_to_be_read() -> None:
