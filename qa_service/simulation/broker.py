@@ -28,9 +28,7 @@ from qa_service.simulation.network import Network
 
 SESSION_TIMEOUT_S: Final = 10.0
 HEARTBEAT_S: Final = 2.8
-_FETCH_S: Final = 0.02
-_LONG_POLL_S: Final = 0.1
-"""How often the broker looks for news for a fetch that waits."""
+_FETCH_S: Final = 0.04
 _CALL_S: Final = 0.05
 """Longest way to the broker and back."""
 
@@ -45,15 +43,44 @@ class RebalanceListener(Protocol):
         """These are given."""
 
 
+class _News:
+    """Wakes those who wait for something to be written."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def tell(self) -> None:
+        """Wake all of them."""
+        for waiter in self._waiting:
+            _wake(waiter)
+        self._waiting.clear()
+
+    async def wait(self, longest_s: float) -> None:
+        """Return when something was written, or after ``longest_s``."""
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._waiting.append(waiter)
+        timer = loop.call_later(longest_s, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 class MemoryLog:
     """One partition."""
 
-    def __init__(self, partition: TopicPartition) -> None:
+    def __init__(self, partition: TopicPartition, news: _News) -> None:
         self.partition = partition
         self.start = 0
         """First offset that retention has left."""
         self.records: list[ConsumerRecord] = []
-        self.grown = asyncio.Event()
+        self._news = news
 
     @property
     def end(self) -> int:
@@ -85,7 +112,7 @@ class MemoryLog:
                 headers=tuple(headers),
             )
         )
-        self.grown.set()
+        self._news.tell()
         return offset
 
 
@@ -104,10 +131,9 @@ class Broker:
     def __init__(self, topic: str, partitions: int, network: Network) -> None:
         self.topic = topic
         self.network = network
-        self.logs = {
-            TopicPartition(topic, number): MemoryLog(TopicPartition(topic, number))
-            for number in range(partitions)
-        }
+        self.news = _News()
+        numbered = (TopicPartition(topic, number) for number in range(partitions))
+        self.logs = {partition: MemoryLog(partition, self.news) for partition in numbered}
         self.is_up = True
         self.generation = 0
         self.is_rebalancing = False
@@ -271,7 +297,7 @@ class MemoryConsumer:
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         """Records of the partitions that are assigned and not paused; see aiokafka."""
         await self._is_assigned.wait()
-        await self._broker.network.pass_point("kafka.fetch", longest_s=_FETCH_S)
+        await self._broker.network.pass_point("kafka.fetch")
         deadline = asyncio.get_running_loop().time() + timeout_ms / 1000
         while True:
             if not self._is_assigned.is_set():
@@ -283,7 +309,7 @@ class MemoryConsumer:
             if left_s <= 0 or any(answer.records for answer in answers):
                 await self._broker.network.pass_point("kafka.fetch.answered", longest_s=_FETCH_S)
                 return self._take(answers) if assignment is self._assignment else {}
-            await asyncio.sleep(min(left_s, _LONG_POLL_S))
+            await self._broker.news.wait(left_s)
 
     def _answer(self, assignment: _Assignment, max_records: int) -> list[_Answer]:
         """What the broker says at this moment."""

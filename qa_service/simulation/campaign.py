@@ -7,6 +7,7 @@ the world, counted over all of them: a pair that never came about has not been t
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -66,7 +67,7 @@ def run_all(seeds: range, *, kinds: tuple[str, ...] | None = None, jobs: int) ->
     To be closed if it is not wanted to its end: that ends the processes.
     """
     run = partial(_run_batch, kinds=kinds)
-    with contextlib.closing(spread(run, _split(seeds), processes=jobs, begin=_be_quiet)) as batches:
+    with contextlib.closing(spread(run, _split(seeds), processes=jobs, begin=_prepare)) as batches:
         for batch in batches:
             yield from batch
 
@@ -77,9 +78,13 @@ def _split(seeds: range) -> Iterator[tuple[int, ...]]:
         yield part
 
 
-def _be_quiet() -> None:
+def _prepare() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    gc.disable()
+    gc.freeze()
 
 
 def _run_batch(seeds: tuple[int, ...], kinds: tuple[str, ...] | None) -> list[Outcome]:
-    return [simulate(seed, kinds=kinds) for seed in seeds]
+    outcomes = [simulate(seed, kinds=kinds) for seed in seeds]
+    gc.collect()  # once for all of them: most objects of a run live until its end, and go in rings
+    return outcomes

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from qa_service.simulation.recogniser import Connection
-from qa_service.simulation.workers import WorkerProcess
+from qa_service.simulation.workers import FINAL_TIMEOUT_S, WorkerProcess
 
 if TYPE_CHECKING:
     from qa_service.simulation.loop import Process
@@ -271,11 +271,11 @@ def _swap_finals(connection: Connection) -> None:
 
 
 def _delay_finals(connection: Connection) -> None:
-    connection.delay_finals_s = 6.0
+    connection.delay_finals_s = FINAL_TIMEOUT_S / 2
 
 
 def _delay_finals_for_long(connection: Connection) -> None:
-    connection.delay_finals_s = 45.0
+    connection.delay_finals_s = FINAL_TIMEOUT_S * 1.5
 
 
 def _deafen(connection: Connection) -> None:

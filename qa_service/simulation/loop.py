@@ -24,6 +24,8 @@ _UNIX_ORIGIN_MS: Final = 1_700_000_000_000
 _CALLBACKS_AT_ONCE: Final = 200_000
 """So many without any time passing are a loop that does not end."""
 
+_FEW_TASKS: Final = 100
+"""So many more are made before those that have ended are forgotten."""
 _BURIAL_ROUNDS: Final = 100
 """Some tasks take more than one cancellation: they end what they wait for first."""
 
@@ -39,13 +41,13 @@ class Process:
         self.name = name
         self.is_alive = True
         self.is_frozen = False
-        self._held: deque[asyncio.Handle] = deque()
+        self._held: deque[_Due] = deque()
 
-    def hold(self, handle: asyncio.Handle) -> None:
+    def hold(self, due: _Due) -> None:
         """Keep what would have run now for when the process goes on."""
-        self._held.append(handle)
+        self._held.append(due)
 
-    def release(self) -> deque[asyncio.Handle]:
+    def release(self) -> deque[_Due]:
         """Hand out what was held."""
         held, self._held = self._held, deque()
         return held
@@ -64,6 +66,47 @@ def current_process() -> Process | None:
     return _PROCESS.get()
 
 
+class _Due:
+    """A callback that is due, now or later, and the process that it belongs to.
+
+    In the place of asyncio's handles, which do more than is needed here: everything that happens is one.
+    """
+
+    __slots__ = ("_args", "_callback", "_context", "_is_cancelled", "_process")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._process = self._context.get(_PROCESS)
+        self._callback = callback
+        self._args = args
+        self._is_cancelled = False
+
+    def cancel(self) -> None:
+        """Leave it where it is: it is skipped when its turn comes."""
+        self._is_cancelled = True
+
+    def cancelled(self) -> bool:
+        """Whether it is to be skipped."""
+        return self._is_cancelled
+
+    def run(self, faults: list[BaseException]) -> None:
+        """Call back, unless it was cancelled or its process has to wait; what it raises is a fault."""
+        if self._is_cancelled:
+            return
+        process = self._process
+        if process is not None and (process.is_frozen or not process.is_alive):
+            process.hold(self)
+            return
+        try:
+            self._context.run(self._callback, *self._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as asyncio's own handles
+            faults.append(error)
+
+
 class VirtualLoop(asyncio.AbstractEventLoop):
     """Runs coroutines in virtual time; one at a time of these per thread, see :func:`running`."""
 
@@ -72,9 +115,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Exceptions that nobody took."""
         self._now = 0.0
         self._order = itertools.count()
-        self._ready: deque[tuple[Process | None, asyncio.Handle]] = deque()
-        self._timers: list[tuple[float, int, Process | None, asyncio.TimerHandle]] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ready: deque[_Due] = deque()
+        self._timers: list[tuple[float, int, _Due]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        """All that have not ended, and some that have; see :meth:`create_task`."""
+        self._tasks_kept = _FEW_TASKS
         self._processes: set[Process] = set()
 
     # --- processes --------------------------------------------------------------------------------
@@ -96,7 +141,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def thaw(self, process: Process) -> None:
         """Go on running a process, with everything that became due meanwhile (SIGCONT)."""
         process.is_frozen = False
-        self._ready.extend((process, handle) for handle in process.release())
+        self._ready.extend(process.release())
 
     def kill(self, process: Process) -> None:
         """End a process (SIGKILL)."""
@@ -110,20 +155,19 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         with running(self):
             for process in self._processes:
                 process.is_alive, process.is_frozen = True, False
-                self._ready.extend((process, handle) for handle in process.release())
+                self._ready.extend(process.release())
             for _ in range(_BURIAL_ROUNDS):
-                for task in list(self._tasks):
-                    task.cancel()
-                for _ in range(_CALLBACKS_AT_ONCE):
-                    if not self._tasks or (not self._ready and not self._timers):
-                        break
-                    if not self._ready:
-                        self._advance()
-                    self._run_next()
-                    if not self._ready:
-                        break
+                self._forget_ended_tasks()
                 if not self._tasks:
                     return
+                for task in self._tasks:
+                    task.cancel()
+                if not self._ready and self._timers:
+                    self._advance()
+                for _ in range(_CALLBACKS_AT_ONCE):
+                    if not self._ready:
+                        break
+                    self._ready.popleft().run(self.faults)
             raise Deadlock(f"{len(self._tasks)} tasks do not end when they are cancelled: {self._tasks}")
 
     # --- what asyncio asks of a loop --------------------------------------------------------------
@@ -158,36 +202,35 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[_T]:
         """Make a task, and keep it: those of a killed process must not be collected, or they would run on."""
         task = asyncio.Task(coro, loop=self, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.append(task)
+        if len(self._tasks) >= self._tasks_kept:
+            self._forget_ended_tasks()
+            self._tasks_kept = len(self._tasks) + _FEW_TASKS
         return task
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
+    ) -> _Due:
         """Run a callback as soon as everything that was due before has run."""
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append((_process_of(context), handle))
-        return handle
+        due = _Due(callback, args, context)
+        self._ready.append(due)
+        return due
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there are no threads
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> _Due:
         """Run a callback after ``delay`` virtual seconds."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> _Due:
         """Run a callback at ``when`` on :meth:`time`."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, next(self._order), _process_of(context), handle))
-        return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Leave a cancelled timer where it is: it is skipped when its turn comes."""
+        due = _Due(callback, args, context)
+        heapq.heappush(self._timers, (when, next(self._order), due))
+        return due
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Note a fault that nobody took; the run has failed."""
@@ -203,43 +246,29 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """
         with running(self):
             task = self.spawn(None, future)
-            burst = 0
+            ready, faults, burst = self._ready, self.faults, 0
             while not task.done():
-                if not self._ready:
+                if not ready:
                     self._advance()
                     burst = 0
                 elif (burst := burst + 1) > _CALLBACKS_AT_ONCE:
                     raise Deadlock(f"time stands still at {self._now:.3f} s")
-                self._run_next()
+                ready.popleft().run(faults)
             return task.result()
 
     def _advance(self) -> None:
         """Let time pass, if need be, until a timer is due, and move those that are to the ready ones."""
         timers = self._timers
-        while timers and timers[0][3].cancelled():
+        while timers and timers[0][2].cancelled():
             heapq.heappop(timers)
         if not timers:
             raise Deadlock(f"everybody waits at {self._now:.3f} s, and nothing is due")
         self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= self._now:
-            _, _, process, handle = heapq.heappop(timers)
-            if not handle.cancelled():
-                self._ready.append((process, handle))
+            self._ready.append(heapq.heappop(timers)[2])
 
-    def _run_next(self) -> None:
-        if not self._ready:
-            return
-        process, handle = self._ready.popleft()
-        if handle.cancelled():
-            return
-        if process is not None and (process.is_frozen or not process.is_alive):
-            process.hold(handle)
-            return
-        handle._run()  # noqa: SLF001 - what loops are to use
-
-
-def _process_of(context: Context | None) -> Process | None:
-    return _PROCESS.get() if context is None else context.get(_PROCESS)
+    def _forget_ended_tasks(self) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
 
 
 @contextlib.contextmanager

@@ -11,8 +11,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from random import Random
+from typing import Final
 
 from qa_service.simulation.loop import Process, current_process
+
+_HARDLY_ANY: Final = 0.5
+"""Share of exchanges that take no time, of those that may take some."""
+_GIVES_WAY: Final = 0.25
+"""Share of exchanges that let others go first, of those that take no time."""
 
 Strike = Callable[[Process], None]
 
@@ -31,17 +37,29 @@ class Network:
         self._traps.setdefault(point, []).append((self.passed[point] + passage, strike))
 
     async def pass_point(self, point: str, *, longest_s: float = 0.0) -> None:
-        """Take up to ``longest_s`` seconds, and whatever was set to strike here."""
+        """Take up to ``longest_s`` seconds, or hardly any, and whatever was set to strike here.
+
+        What takes no time comes to its end at once as a rule, as writing to a socket does, and lets others
+        go first at times, as when its buffer is full.
+        """
         self.passed[point] += 1
-        process = current_process()
-        traps = self._traps.get(point)
-        if traps and process is not None:
-            due = [trap for trap in traps if trap[0] <= self.passed[point]]
-            for trap in due:
-                traps.remove(trap)
-                trap[1](process)
-        # Always give way, or a process that was just frozen or killed would go on to its next await.
-        await asyncio.sleep(self.random.random() * longest_s)
+        is_struck = bool(self._traps) and self._strike(point)
+        share = self.random.random()
+        if longest_s and share > _HARDLY_ANY:
+            await asyncio.sleep((share - _HARDLY_ANY) / (1 - _HARDLY_ANY) * longest_s)
+        elif longest_s or is_struck or share < _GIVES_WAY:
+            # A process that was just frozen or killed must not go on to its next await.
+            await asyncio.sleep(0)
+
+    def _strike(self, point: str) -> bool:
+        traps, process = self._traps.get(point), current_process()
+        if not traps or process is None:
+            return False
+        due = [trap for trap in traps if trap[0] <= self.passed[point]]
+        for trap in due:
+            traps.remove(trap)
+            trap[1](process)
+        return bool(due)
 
     def clear_traps(self) -> None:
         """Let nothing strike any more that has not yet."""

@@ -25,8 +25,8 @@ from qa_service.simulation.words import ALARM_EVERY, RATE_HZ, runs_of, spell
 _PADDING_MS: Final = 300
 _SILENCE_MS: Final = 800
 _ANY_NUMBER: Final = 10_000
-_MANY_WORDS: Final = 20
-"""From here on not every word is worth an intermediate result."""
+_TELLS_MEANWHILE: Final = 0.4
+"""Share of appends after which there is an intermediate result, or word of how far silence was heard."""
 _CONNECT_S: Final = 0.2
 _ANSWER_S: Final = (0.0, 0.02, 0.3)
 """Between what is heard and what is told of it."""
@@ -268,6 +268,7 @@ class _Engine:
         """Of the open utterance."""
         self.heard: set[int] = set()
         self._protocol = protocol
+        self._random = random
         self._is_ours = ours
         self._padding_ms = _PADDING_MS if ours else 0
         self._silence = RATE_HZ * (_SILENCE_MS if ours else random.choice((300, 500, 800))) // 1000
@@ -281,7 +282,7 @@ class _Engine:
         told: list[str] = []
         for word, samples in runs_of(pcm):
             told += self._speak(word, samples) if word is not None else self._hush(samples)
-        if not self.words:
+        if not self.words and self._random.random() < _TELLS_MEANWHILE:
             processed_ms = max(_ms(self._received) - self._padding_ms, self._protocol.earliest_start_ms)
             told += self._protocol.progress(processed_ms)
         return told
@@ -303,7 +304,7 @@ class _Engine:
             self.heard.add(number)
         self._received += samples
         self._speech_end = self._received
-        if len(self.words) < _MANY_WORDS or len(self.words) % _MANY_WORDS == 0:
+        if self._random.random() < _TELLS_MEANWHILE:
             told += self._protocol.partial(self._item, "", self._text, "en")
         return told
 

@@ -64,6 +64,8 @@ RULE_SOURCES: Final = (_RULES.format(version=1), _RULES.format(version=2))
 CALL_WORDS: Final = 4 * ALARM_EVERY
 """Words kept for one call, half of them for each leg."""
 
+_TURNS_AT_MOST: Final = (2, 2, 3, 5)
+"""Of a leg: most calls are short, since many small runs find more in the same time than few large ones."""
 _RAISES_ALARM: Final = 0.6
 _STOPS: Final = 0.7
 """Share of legs that are stopped before the call ends."""
@@ -118,11 +120,12 @@ def write_call(call_id: str, random: Random, *, begins: float, first_word: int) 
     """Write a call of two legs that talk, are silent, pause, lose frames, change and end."""
     script = CallScript(call_id)
     ends = []
+    longest = random.choice(_TURNS_AT_MOST)
     for number, leg in enumerate(("customer", "agent")):
         first = first_word + number * (CALL_WORDS // 2) + 1
         speaker = _Speaker(script, leg, random, begins=begins + random.random(), first_word=first)
         has_alarm = leg == "customer" and random.random() < _RAISES_ALARM
-        turns = random.randint(2, 6)
+        turns = random.randint(1, longest)
         for turn in range(turns):
             [act] = random.choices(list(_ACTS), weights=list(_ACTS.values()))
             act(speaker)
@@ -259,7 +262,7 @@ def _talk(speaker: _Speaker) -> None:
 
 
 def _keep_quiet(speaker: _Speaker) -> None:
-    speaker.wait(speaker.random.choice((8, 20, 45)))
+    speaker.wait(speaker.random.choice((8, 8, 20, 20, 45, 120)))
 
 
 def _suppress(speaker: _Speaker) -> None:
@@ -273,6 +276,7 @@ def _lose(speaker: _Speaker) -> None:
 
 
 def _overtake(speaker: _Speaker) -> None:
+    speaker.suppress(speaker.random.choice((0, 0, 20)))  # frames stop long enough to count as a stall, or not
     speaker.overtake()
 
 

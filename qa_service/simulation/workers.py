@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaConnectionError
 from qa_service.asr.endpoint import RecogniserEndpoint
 from qa_service.asr.rate import SessionGate
 from qa_service.domain.call import CallPolicy
+from qa_service.domain.leg import LegLimits
 from qa_service.rules.ruleset import RuleSet, load_rule_set
 from qa_service.simulation.broker import Broker, MemoryConsumer
 from qa_service.simulation.database import DistantStore, Server
@@ -29,6 +30,8 @@ from qa_service.worker.dead_letters import DeadLetters
 from qa_service.worker.rule_book import RuleSets
 from qa_service.worker.sessions import SessionPool
 
+FINAL_TIMEOUT_S: Final = 12.0
+"""Shorter than by default, so that a leg lives to see what comes of its being over."""
 _DELIVERY_S: Final = 0.05
 _REFUSED_AFTER_S: Final = 1.0
 _ENDPOINT: Final = RecogniserEndpoint("ws://recogniser:9999")
@@ -132,7 +135,10 @@ class WorkerProcess:
             dead_letters=DeadLetters(dead_letters, "dead-letters"),
             rule_sets=rule_sets,
             options=WorkerOptions(
-                topic=around.broker.topic, owner_name=self.name, start_from_earliest=True, calls=CallPolicy()
+                topic=around.broker.topic,
+                owner_name=self.name,
+                start_from_earliest=True,
+                calls=CallPolicy(limits=LegLimits(final_timeout_s=FINAL_TIMEOUT_S)),
             ),
             offer_partial=lambda _partial: None,
             clock=clock,

@@ -42,7 +42,7 @@ _GROUP_FORMS_S: Final = 6.0
 """Two heartbeats after the last of the first workers has joined."""
 _AIMED: Final = 0.8
 """Share of faults that wait for a state, rather than strike at any moment."""
-_AIM_FOR_S: Final = 12.0
+_AIM_FOR_S: Final = 8.0
 """A state is waited for so long at most; after half of that it is brought about, where that is possible."""
 _LOOK_EVERY_S: Final = 0.02
 _HONOURS_EXTENSIONS: Final = 0.7
@@ -140,10 +140,10 @@ class World:
             write_call(
                 f"call-{number}",
                 random,
-                begins=random.random() * 5,
+                begins=random.random() * 3,
                 first_word=number * CALL_WORDS + ALARM_EVERY,
             )
-            for number in range(random.randint(4, 6))
+            for number in range(random.choice((4, 4, 4, 5)))
         ]
         self._poison: set[bytes] = set()
         """What was published that belongs on the dead-letter topic."""
@@ -157,7 +157,7 @@ class World:
         self.around.database.on_write += [self.promise.watch, self._note_batch]
         self.length_s = max(cue.at for call in self.calls for cue in call.cues)
         choice = [fault for fault in FAULTS if kinds is None or fault.name in kinds]
-        self._plan = [self._plan_strike(choice) for _ in range(random.randint(3, 6) if choice else 0)]
+        self._plan = [self._plan_strike(choice) for _ in range(random.randint(3, 5) if choice else 0)]
 
     def _plan_strike(self, choice: Sequence[Fault]) -> tuple[Fault, State | None]:
         fault, state = self.random.choice(choice), self.random.choice(STATES)

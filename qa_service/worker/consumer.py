@@ -34,10 +34,11 @@ from qa_service.worker.sessions import SessionPool
 
 _log = structlog.get_logger(__name__)
 
-POLL_MS = 100
-"""Longest wait for records; time-outs of legs are looked at as often."""
-POLL_PATIENCE_S = 0.2
-"""A poll that takes longer waits for a rebalance; the main loop goes round meanwhile."""
+POLL_MS = 500
+"""Longest wait for records; a poll costs more than a round of the main loop."""
+POLL_PATIENCE_S = 0.25
+"""The main loop goes round as often while a poll waits for records, or for a rebalance: time-outs of legs
+are looked at in it."""
 TICK_S = 0.2
 MEASURE_EVERY_S = 1.0
 """Gauges are scraped every few seconds."""
