@@ -26,8 +26,8 @@ from qa_service.contract.records import CallRecord, encode_record
 from qa_service.simulation.loop import unix_ms
 from qa_service.simulation.network import Network
 
-SESSION_TIMEOUT_S: Final = 10.0
-HEARTBEAT_S: Final = 2.8
+SESSION_TIMEOUT_S: Final = 6.0
+HEARTBEAT_S: Final = 1.7
 _FETCH_S: Final = 0.04
 _CALL_S: Final = 0.05
 """Longest way to the broker and back."""

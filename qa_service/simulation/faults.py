@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from qa_service.simulation.recogniser import Connection
 from qa_service.simulation.workers import FINAL_TIMEOUT_S, WorkerProcess
+from qa_service.worker.progress import SILENCE_S
 
 if TYPE_CHECKING:
     from qa_service.simulation.loop import Process
@@ -122,13 +123,13 @@ def _trap(world: World, aim: State | None, strike: Callable[[Process], None]) ->
 
 async def _freeze_for(world: World, process: Process) -> None:
     world.loop.freeze(process)
-    await asyncio.sleep(world.random.choice((1.0, 8.0, 15.0, 25.0)))
+    await asyncio.sleep(world.random.choice((1.0, 5.0, 8.0, 14.0)))
     if process.is_frozen:
         world.loop.thaw(process)
 
 
 async def _replace(world: World) -> None:
-    await asyncio.sleep(world.random.choice((0.1, 3.0, 15.0)))
+    await asyncio.sleep(world.random.choice((0.1, 2.0, 8.0)))
     world.start_worker()
 
 
@@ -163,7 +164,7 @@ async def _shake(world: World, _aim: State | None) -> None:
 async def _broker_outage(world: World, _aim: State | None) -> None:
     world.meet("broker outage")
     world.around.broker.is_up = False
-    await asyncio.sleep(world.random.choice((0.5, 4.0, 20.0)))
+    await asyncio.sleep(world.random.choice((0.5, 4.0, SILENCE_S + 3)))
     world.around.broker.come_back()
 
 
@@ -176,7 +177,7 @@ async def _dead_letter_outage(world: World, _aim: State | None) -> None:
     world.meet("dead-letter outage")
     world.around.dead_letters.is_up = False
     world.publish_poison(1)
-    await asyncio.sleep(world.random.choice((0.5, 4.0, 20.0)))
+    await asyncio.sleep(world.random.choice((0.5, 4.0, 12.0)))
     world.around.dead_letters.is_up = True
 
 
@@ -186,7 +187,7 @@ async def _dead_letter_outage(world: World, _aim: State | None) -> None:
 async def _database_outage(world: World, _aim: State | None) -> None:
     world.meet("database outage")
     world.around.database.is_up = False
-    await asyncio.sleep(world.random.choice((0.5, 4.0, 20.0)))
+    await asyncio.sleep(world.random.choice((0.5, 4.0, 12.0)))
     world.around.database.is_up = True
 
 
@@ -226,7 +227,7 @@ async def _recogniser_outage(world: World, _aim: State | None) -> None:
     service.is_up = False
     for connection in service.live:
         connection.drop()
-    await asyncio.sleep(world.random.choice((0.5, 4.0, 20.0)))
+    await asyncio.sleep(world.random.choice((0.5, 4.0, 12.0)))
     service.is_up = True
 
 

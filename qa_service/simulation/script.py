@@ -231,7 +231,8 @@ class _Speaker:
         self.wait(10)
         self._speak(number)
         self._call.alarms += not self._is_paused
-        self.wait(40)
+        be_silent = self.random.choice((self.wait, self.suppress, self.suppress))
+        be_silent(40)
 
     def _speak(self, number: int) -> None:
         start = self._index * _FRAME
@@ -262,7 +263,12 @@ def _talk(speaker: _Speaker) -> None:
 
 
 def _keep_quiet(speaker: _Speaker) -> None:
-    speaker.wait(speaker.random.choice((8, 8, 20, 20, 45, 120)))
+    speaker.wait(speaker.random.choice((5, 8, 12, 20, 45)))
+
+
+def _keep_quiet_for_long(speaker: _Speaker) -> None:
+    """Longer than a recogniser may be mute while there is speech."""
+    speaker.wait(120)
 
 
 def _suppress(speaker: _Speaker) -> None:
@@ -324,6 +330,7 @@ def _stop_and_come_back(speaker: _Speaker) -> None:
 _ACTS: Final[dict[Callable[[_Speaker], None], float]] = {
     _talk: 8,
     _keep_quiet: 4,
+    _keep_quiet_for_long: 0.25,
     _suppress: 2,
     _lose: 2,
     _overtake: 2,

@@ -42,7 +42,7 @@ _GROUP_FORMS_S: Final = 6.0
 """Two heartbeats after the last of the first workers has joined."""
 _AIMED: Final = 0.8
 """Share of faults that wait for a state, rather than strike at any moment."""
-_AIM_FOR_S: Final = 8.0
+_AIM_FOR_S: Final = 6.0
 """A state is waited for so long at most; after half of that it is brought about, where that is possible."""
 _LOOK_EVERY_S: Final = 0.02
 _HONOURS_EXTENSIONS: Final = 0.7
@@ -140,7 +140,7 @@ class World:
             write_call(
                 f"call-{number}",
                 random,
-                begins=random.random() * 3,
+                begins=random.random() * 2,
                 first_word=number * CALL_WORDS + ALARM_EVERY,
             )
             for number in range(random.choice((4, 4, 4, 5)))
@@ -181,7 +181,7 @@ class World:
             self.start_worker()
         spawn(None, self._publish())
         struck = [
-            spawn(None, self._strike(fault, aim, at=self.random.random() * self.length_s * 1.1))
+            spawn(None, self._strike(fault, aim, at=self.random.random() * self.length_s))
             for fault, aim in self._plan
         ]
         await self._published.wait()
@@ -281,7 +281,7 @@ class World:
     async def _settle(self) -> None:
         deadline = self.loop.time() + SETTLE_WITHIN_S
         while self.loop.time() < deadline:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.25)
             if not self.running:
                 self.start_worker()  # the last one was asked to end
             if self._is_settled():
