@@ -147,7 +147,8 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
-async def test_an_interrupted_campaign_leaves_no_process_behind() -> None:
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+async def test_a_campaign_that_is_stopped_leaves_no_process_behind(sent: signal.Signals, status: int) -> None:
     program = "from qa_service.cli import main; main()"
     campaign = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
         [sys.executable, "-c", program, "simulate", "--schedules", "100000", "--jobs", "2"],
@@ -160,12 +161,12 @@ async def test_an_interrupted_campaign_leaves_no_process_behind() -> None:
             lambda: found if len(found := children(campaign.pid)) >= 2 else None,
             waiting_for="the processes of the campaign",
         )
-        campaign.send_signal(signal.SIGINT)
+        campaign.send_signal(sent)
         _, told = campaign.communicate(timeout=60)
     finally:
         campaign.kill()
 
-    assert campaign.returncode == 130
+    assert campaign.returncode == status
     assert "Traceback" not in told
     await eventually(
         lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers) or None,
