@@ -191,13 +191,14 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def _end_claims(self, within_s: float) -> None:
         """Let claims come to their end, or end them: their partitions are not ours any more."""
-        claims = list(self._claims.values())
-        if claims:
-            _, unfinished = await asyncio.wait(claims, timeout=within_s)
-            for claim in unfinished:
+        if self._claims:
+            await asyncio.wait(self._claims.values(), timeout=within_s)
+        while self._claims:  # others may begin while these end: an owner that is fenced off claims again
+            claims = list(self._claims.values())
+            for claim in claims:
                 claim.cancel()
             await asyncio.wait(claims)
-        self._claims.clear()
+            self._claims = {partition: claim for partition, claim in self._claims.items() if not claim.done()}
 
     async def _claim(
         self, partition: TopicPartition, *, after: PartitionReader | None, at: int | None

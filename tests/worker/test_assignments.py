@@ -163,6 +163,30 @@ async def test_a_claim_that_hangs_does_not_outlive_the_assignment(
     assert (await place.await_owner()).core.epoch == 2
 
 
+async def test_a_claim_that_begins_while_others_end_does_not_outlive_the_assignment(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CLAIMS_END_WITHIN_S", 0.2)
+    await place.assign()
+    owner = await place.await_owner()
+    await owner.flush(1.0)
+    await place.store.claim(PARTITION.topic, PARTITION.partition, "another")
+    place.store.claims_pass.clear()
+    await place.assignments.on_partitions_assigned([PARTITION._replace(partition=1)])
+    revoking = asyncio.create_task(place.revoke())
+    await asyncio.sleep(0)
+    await place.begin_call()
+    await eventually(lambda: not owner.is_active, waiting_for="the late write to be refused")
+    assert not revoking.done()
+    await revoking
+    place.store.claims_pass.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert place.assignments.waiting == 0
+    assert place.assignments.readers == {}
+
+
 async def test_a_batch_under_way_is_not_fenced_off_by_the_claim_that_follows(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
