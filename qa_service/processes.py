@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
 from typing import Final, TypeVar
@@ -36,7 +37,8 @@ def spread(
     try:
         while True:
             room = _PARTS_A_PROCESS * processes - len(waiting)
-            waiting |= {pool.submit(work, part) for part in islice(left, room)}
+            with _uninterrupted():  # a process that is half started when Ctrl-C comes would complain of it
+                waiting |= {pool.submit(work, part) for part in islice(left, room)}
             if not waiting:
                 return
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -49,6 +51,22 @@ def spread(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A block that Ctrl-C does not break into: it counts once the block has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _begin_process(begin: Callable[[], None]) -> None:

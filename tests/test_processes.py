@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -49,6 +52,23 @@ def test_each_process_begins_with_what_it_was_given() -> None:
 def test_a_part_that_fails_fails_the_whole() -> None:
     with pytest.raises(ArithmeticError, match="this part cannot be done"):
         [*spread(fail, [1], processes=1, begin=begin_quietly)]
+
+
+def test_an_interruption_waits_until_the_processes_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def submit(pool: ProcessPoolExecutor, *given: Any) -> Future[int]:
+        signal.raise_signal(signal.SIGINT)
+        future = original(pool, *given)
+        submitted.append(future)
+        return future
+
+    submitted: list[Future[int]] = []
+    original = ProcessPoolExecutor.submit
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    with pytest.raises(KeyboardInterrupt):
+        [*spread(double, [1, 2], processes=2, begin=begin_quietly)]
+
+    assert len(submitted) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_processes_in_the_midst_of_a_part_end_with_the_generator() -> None:
