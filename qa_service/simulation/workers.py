@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from qa_service.rules.ruleset import RuleSet, load_rule_set
 from qa_service.simulation.broker import Broker, MemoryConsumer
 from qa_service.simulation.database import DistantStore, Server
 from qa_service.simulation.loop import Process, VirtualLoop, unix_ms
+from qa_service.simulation.network import Network
 from qa_service.simulation.recogniser import Service
 from qa_service.storage.errors import StoreUnavailable
 from qa_service.worker.clock import Clock
@@ -78,15 +78,17 @@ class DeadLetterTopic:
         await self._broker.network.pass_point("kafka.dead_letter.delivered", longest_s=_DELIVERY_S)
 
 
-@dataclass(slots=True)
 class Surroundings:
     """What all workers share."""
 
-    loop: VirtualLoop
-    broker: Broker
-    database: Server
-    recogniser: Service
-    dead_letters: DeadLetterTopic
+    def __init__(
+        self, loop: VirtualLoop, network: Network, *, topic: str, partitions: int, recogniser: Service
+    ) -> None:
+        self.loop = loop
+        self.broker = Broker(topic, partitions, network)
+        self.database = Server(loop, network)
+        self.recogniser = recogniser
+        self.dead_letters = DeadLetterTopic(self.broker)
 
 
 class WorkerProcess:

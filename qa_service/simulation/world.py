@@ -21,8 +21,6 @@ from aiokafka import TopicPartition
 
 from qa_service.contract.records import AudioFrame, CallRecord
 from qa_service.domain.writes import WriteBatch
-from qa_service.simulation.broker import Broker
-from qa_service.simulation.database import Server
 from qa_service.simulation.faults import FAULTS, Fault
 from qa_service.simulation.loop import Deadlock, VirtualLoop, unix_ms
 from qa_service.simulation.network import Network
@@ -31,7 +29,7 @@ from qa_service.simulation.recogniser import Service
 from qa_service.simulation.script import CALL_WORDS, RULE_SOURCES, write_call
 from qa_service.simulation.states import STATES, State
 from qa_service.simulation.words import ALARM_EVERY, LOUDNESS
-from qa_service.simulation.workers import DeadLetterTopic, Surroundings, WorkerProcess
+from qa_service.simulation.workers import Surroundings, WorkerProcess
 
 TOPIC: Final = "telephony.audio"
 PARTITIONS: Final = 3
@@ -39,7 +37,7 @@ SETTLE_WITHIN_S: Final = 600.0
 """Virtual seconds from healing to the end of everything."""
 
 _GROUP_FORMS_S: Final = 6.0
-"""Two heartbeats after the last of the first workers has joined."""
+"""The last of the first workers has joined, and the others have had two heartbeats to learn it."""
 _AIMED: Final = 0.8
 """Share of faults that wait for a state, rather than strike at any moment."""
 _AIM_FOR_S: Final = 6.0
@@ -125,16 +123,10 @@ class World:
         self.excuses: set[str] = set()
         """Reasons of gaps that this run's faults account for."""
         network = Network(Random(random.random()))
-        broker = Broker(TOPIC, PARTITIONS, network)
-        self.around = Surroundings(
-            loop=loop,
-            broker=broker,
-            database=Server(loop, network),
-            recogniser=Service(
-                loop, network, Random(random.random()), extensions=random.random() < _HONOURS_EXTENSIONS
-            ),
-            dead_letters=DeadLetterTopic(broker),
+        recogniser = Service(
+            loop, network, Random(random.random()), extensions=random.random() < _HONOURS_EXTENSIONS
         )
+        self.around = Surroundings(loop, network, topic=TOPIC, partitions=PARTITIONS, recogniser=recogniser)
         self.workers: list[WorkerProcess] = []
         self.calls = [
             write_call(

@@ -163,7 +163,7 @@ class Worker:
     # --- reading ----------------------------------------------------------------------------------
 
     async def _fetch(self) -> _Fetched:
-        """What came since; nothing while a rebalance keeps the consumer from answering."""
+        """What came since; nothing while records, or the end of a rebalance, are still waited for."""
         if self._poll is None:
             self._poll = asyncio.create_task(self._ask(), name="poll")
             self._asked_at = self._clock.monotonic()

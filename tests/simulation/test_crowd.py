@@ -13,14 +13,13 @@ from aiokafka import TopicPartition
 from qa_service.contract.info import LegInfo
 from qa_service.contract.records import AudioFrame, CallEnd, CallRecord, LegStart
 from qa_service.simulation.broker import Broker
-from qa_service.simulation.database import Server
 from qa_service.simulation.loop import VirtualLoop, unix_ms
 from qa_service.simulation.network import Network
 from qa_service.simulation.oracle import Allowance, find_faults
 from qa_service.simulation.recogniser import Service
 from qa_service.simulation.script import RULE_SOURCES, CallScript, LegScript
 from qa_service.simulation.words import ALARM_EVERY, MOST_WORDS, RATE_HZ, hush, say
-from qa_service.simulation.workers import DeadLetterTopic, Surroundings, WorkerProcess
+from qa_service.simulation.workers import Surroundings, WorkerProcess
 
 TOPIC: Final = "telephony.audio"
 PARTITIONS: Final = 12
@@ -48,48 +47,44 @@ class Crowd:
 
     async def talk(self) -> None:
         loop = asyncio.get_running_loop()
-        for script in self.scripts:
+        for number in range(CALLS):
             for leg in LEGS:
                 info = LegInfo(role="customer" if leg == "customer" else "agent")
-                self._append(script, LegStart(leg, unix_ms(loop.time()), "pcm_s16le", RATE_HZ, info))
+                self._append(number, LegStart(leg, unix_ms(loop.time()), "pcm_s16le", RATE_HZ, info))
         while not self._is_over:
             await asyncio.sleep(0.1)
-            for number, script in enumerate(self.scripts):
+            for number in range(CALLS):
                 for index, leg in enumerate(LEGS):
-                    self._send(script, leg, line=2 * number + index)
+                    self._send(number, leg, line=2 * number + index)
             self._frames += 1
-        for script in self.scripts:
-            self._append(script, CallEnd(unix_ms(loop.time())))
+        for number in range(CALLS):
+            self._append(number, CallEnd(unix_ms(loop.time())))
 
-    def _send(self, script: CallScript, leg: str, *, line: int) -> None:
+    def _send(self, number: int, leg: str, *, line: int) -> None:
         audio, pos = hush(FRAME), self._frames * FRAME
         turn, rest = divmod(self._frames + line, FRAMES_A_WORD)  # not all of them at the same moment
         word = line * (MOST_WORDS // (2 * CALLS)) + turn + 1
         if rest == 0 and word % ALARM_EVERY:
             audio = say(word, FRAME)
-            script.legs[leg].words.append(word)
-            script.legs[leg].where[word] = (pos, pos + FRAME)
-        self._append(script, AudioFrame(leg, pos, self._frames, unix_ms(pos * 1000 // RATE_HZ), audio))
+            said = self.scripts[number].legs[leg]
+            said.words.append(word)
+            said.where[word] = (pos, pos + FRAME)
+        self._append(number, AudioFrame(leg, pos, self._frames, unix_ms(pos * 1000 // RATE_HZ), audio))
 
-    def _append(self, script: CallScript, record: AudioFrame | LegStart | CallEnd) -> None:
-        partition = TopicPartition(TOPIC, self.scripts.index(script) % PARTITIONS)
-        log = self._broker.logs[partition]
-        log.append(CallRecord(script.call_id, record), unix_ms(asyncio.get_running_loop().time()))
+    def _append(self, number: int, record: AudioFrame | LegStart | CallEnd) -> None:
+        log = self._broker.logs[TopicPartition(TOPIC, number % PARTITIONS)]
+        log.append(
+            CallRecord(self.scripts[number].call_id, record), unix_ms(asyncio.get_running_loop().time())
+        )
 
 
 class Scene:
     """Workers around a crowd."""
 
     def __init__(self, loop: VirtualLoop, network: Network) -> None:
-        broker = Broker(TOPIC, PARTITIONS, network)
-        self.around = Surroundings(
-            loop=loop,
-            broker=broker,
-            database=Server(loop, network),
-            recogniser=Service(loop, network, Random(2), extensions=True),
-            dead_letters=DeadLetterTopic(broker),
-        )
-        self.crowd = Crowd(broker)
+        recogniser = Service(loop, network, Random(2), extensions=True)
+        self.around = Surroundings(loop, network, topic=TOPIC, partitions=PARTITIONS, recogniser=recogniser)
+        self.crowd = Crowd(self.around.broker)
         self.workers: list[WorkerProcess] = []
 
     def add_worker(self) -> WorkerProcess:

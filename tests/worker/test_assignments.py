@@ -66,6 +66,13 @@ class Place:
         )
         return reader.owner
 
+    async def take_over(self) -> PartitionOwner:
+        """Have the partition, with nothing left to write."""
+        await self.assign()
+        owner = await self.await_owner()
+        await owner.flush(1.0)
+        return owner
+
     async def begin_call(self) -> None:
         """Let a call begin, which makes entries."""
         await self.assignments.readers[PARTITION].take([fetched(7, start())])
@@ -167,9 +174,7 @@ async def test_a_claim_that_begins_while_others_end_does_not_outlive_the_assignm
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CLAIMS_END_WITHIN_S", 0.2)
-    await place.assign()
-    owner = await place.await_owner()
-    await owner.flush(1.0)
+    owner = await place.take_over()
     await place.store.claim(PARTITION.topic, PARTITION.partition, "another")
     place.store.claims_pass.clear()
     await place.assignments.on_partitions_assigned([PARTITION._replace(partition=1)])
@@ -191,9 +196,7 @@ async def test_a_batch_under_way_is_not_fenced_off_by_the_claim_that_follows(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REVOKE_WITHIN_S", 0.01)
-    await place.assign()
-    owner = await place.await_owner()
-    await owner.flush(1.0)
+    owner = await place.take_over()
     place.store.writes_pass.clear()
     await place.begin_call()
     await place.revoke()
@@ -207,9 +210,7 @@ async def test_a_batch_under_way_is_not_fenced_off_by_the_claim_that_follows(
 
 
 async def test_a_fenced_partition_is_won_back_while_the_group_knows_us(place: Place) -> None:
-    await place.assign()
-    owner = await place.await_owner()
-    await owner.flush(1.0)
+    owner = await place.take_over()
     await place.store.claim(PARTITION.topic, PARTITION.partition, "another")
     await place.begin_call()
     await eventually(lambda: not owner.is_active, waiting_for="the late write to be refused")
@@ -218,9 +219,7 @@ async def test_a_fenced_partition_is_won_back_while_the_group_knows_us(place: Pl
 
 
 async def test_a_fenced_partition_is_let_go_if_the_group_does_not_know_us(place: Place) -> None:
-    await place.assign()
-    owner = await place.await_owner()
-    await owner.flush(1.0)
+    owner = await place.take_over()
     place.consumer.commit_error = CommitFailedError()
     await place.store.claim(PARTITION.topic, PARTITION.partition, "another")
     await place.begin_call()
