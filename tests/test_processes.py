@@ -8,11 +8,22 @@ import os
 import signal
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qa_service.processes import spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def python_handles_sigint() -> Iterator[None]:
+    """As at a program's start: a command that ran in this process has left uvloop's own handler, now deaf."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def begin_quietly() -> None:
@@ -54,6 +65,7 @@ def test_a_part_that_fails_fails_the_whole() -> None:
         [*spread(fail, [1], processes=1, begin=begin_quietly)]
 
 
+@pytest.mark.usefixtures("python_handles_sigint")
 def test_an_interruption_waits_until_the_processes_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def submit(pool: ProcessPoolExecutor, *given: Any) -> Future[int]:
         signal.raise_signal(signal.SIGINT)
